@@ -1,0 +1,79 @@
+import type { Clock } from "./time.ts";
+import type { Random } from "./random.ts";
+
+/** Prefix of each kind of id, as callers and operators see them. */
+export const idPrefixes = {
+  task: "task_",
+  attempt: "att_",
+  account: "acc_",
+  key: "key_",
+  request: "req_",
+  upload: "upl_",
+  worker: "wrk_",
+} as const;
+
+export type IdKind = keyof typeof idPrefixes;
+
+/** Makes ids `<prefix><ULID>`: 26 Crockford characters, sortable by the millisecond they were made. */
+export type Ids = (kind: IdKind) => string;
+
+const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const timeLength = 10;
+
+/** Ids of one process sort in the order they were made, also within a millisecond (ULID monotonic rule). */
+export function createIds(clock: Clock, random: Random): Ids {
+  let lastMs = 0;
+  let timePart = "";
+  let tail = new Uint8Array(16);
+  return (kind) => {
+    const ms = Math.max(clock.now(), lastMs);
+    if (ms === lastMs && timePart !== "") {
+      increment(tail);
+    } else {
+      lastMs = ms;
+      timePart = encodeTime(ms);
+      tail = freshTail(random);
+    }
+    return `${idPrefixes[kind]}${timePart}${encodeTail(tail)}`;
+  };
+}
+
+/** True for a string that could be an id of this kind; says nothing about whether it exists. */
+export function isId(kind: IdKind, value: string): boolean {
+  const prefix = idPrefixes[kind];
+  return value.startsWith(prefix) && /^[0-9A-HJKMNP-TV-Z]{26}$/.test(value.slice(prefix.length));
+}
+
+function freshTail(random: Random): Uint8Array<ArrayBuffer> {
+  const digits = Uint8Array.from(random.bytes(16), (byte) => byte & 31);
+  // Half the space stays free above the start, so that counting up within a millisecond cannot overflow.
+  digits[0] = (digits[0] ?? 0) & 15;
+  return digits;
+}
+
+function increment(digits: Uint8Array): void {
+  for (let i = digits.length - 1; i >= 0; i--) {
+    const next = (digits[i] ?? 0) + 1;
+    if (next < 32) {
+      digits[i] = next;
+      return;
+    }
+    digits[i] = 0;
+  }
+}
+
+function encodeTime(ms: number): string {
+  let rest = ms;
+  let text = "";
+  for (let i = 0; i < timeLength; i++) {
+    text = alphabet.charAt(rest % 32) + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+function encodeTail(digits: Uint8Array): string {
+  let text = "";
+  for (const digit of digits) text += alphabet.charAt(digit);
+  return text;
+}
