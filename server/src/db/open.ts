@@ -1,0 +1,52 @@
+import type { Kysely } from "kysely";
+
+import type { Log } from "../lib/log.ts";
+import type { Random } from "../lib/random.ts";
+import type { Clock } from "../lib/time.ts";
+import type { Database } from "./database.ts";
+import { isMigrated, migrateToLatest } from "./migrate.ts";
+import type { OpenedDatabase } from "./opened.ts";
+import { openPostgres } from "./postgres.ts";
+import { openSqlite } from "./sqlite.ts";
+import type { SyncDescriptor } from "./wal-file.ts";
+
+export type DatabaseTarget =
+  /** `path` of the database file, or `:memory:`. */
+  | { kind: "sqlite"; path: string }
+  /** `connectionsMax` bounds each of two pools. */
+  | { kind: "postgres"; url: string; connectionsMax?: number };
+
+export type DatabaseDeps = {
+  clock: Clock;
+  random: Random;
+  log: Log;
+  /** Called once when the storage has failed and nothing can be promised any more: end the process. */
+  onFatal(error: Error): void;
+  /** Replaces `fdatasync` on SQLite; for measurements and fault tests. */
+  syncDescriptor?: SyncDescriptor;
+};
+
+/**
+ * Opens a database and brings its tables up to date. Throws when a newer version has made it, and
+ * `AppError("unavailable")` when another process keeps it locked.
+ */
+export async function openDatabase(target: DatabaseTarget, deps: DatabaseDeps): Promise<Database> {
+  const opened = await openTarget(target, deps);
+  const { database } = opened;
+  try {
+    // Most starts find nothing to do, and then need no lock that a running server might hold.
+    const isCurrent = await isMigrated(
+      database.read as unknown as Kysely<unknown>,
+      database.dialect,
+    );
+    if (!isCurrent) await opened.migrate((tx) => migrateToLatest(tx, database.dialect));
+    return database;
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+async function openTarget(target: DatabaseTarget, deps: DatabaseDeps): Promise<OpenedDatabase> {
+  return target.kind === "sqlite" ? openSqlite(target.path, deps) : openPostgres(target, deps);
+}

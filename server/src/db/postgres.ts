@@ -1,0 +1,218 @@
+/**
+ * PostgreSQL behind the `Database` contract: two pools, one that writes and one whose sessions refuse to.
+ * A commit is durable when its reply arrives (`synchronous_commit` is on), so `durable` has nothing to wait
+ * for.
+ */
+import { Kysely, PostgresDriver, PostgresIntrospector, PostgresQueryCompiler, sql } from "kysely";
+import type { Dialect, DialectAdapter, PostgresPool, PostgresPoolClient } from "kysely";
+import { Pool, types } from "pg";
+import type { PoolClient, PoolConfig } from "pg";
+
+import { assert } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { jitter } from "../lib/random.ts";
+import type { Random } from "../lib/random.ts";
+import { secondMs } from "../lib/time.ts";
+import type { Clock } from "../lib/time.ts";
+import type { Database } from "./database.ts";
+import { busyMsMax, createBusyError, isSerializationFailure } from "./errors.ts";
+import { createNestingGuard } from "./nesting.ts";
+import type { NestingGuard } from "./nesting.ts";
+import type { OpenedDatabase } from "./opened.ts";
+import { assertParameters } from "./parameters.ts";
+import type { Tables } from "./schema.ts";
+
+export type PostgresDeps = { clock: Clock; random: Random; log: Log };
+
+export type PostgresOptions = {
+  url: string;
+  /** Connections a pool; there is one pool for writes and one for reads. */
+  connectionsMax?: number;
+};
+
+const connectionsMaxDefault = 10;
+
+/** Engine statements are short; one that is not must not hold its locks. */
+const timeouts = {
+  statement_timeout: 5 * secondMs,
+  lock_timeout: 2 * secondMs,
+  idle_in_transaction_session_timeout: 10 * secondMs,
+  connectionTimeoutMillis: busyMsMax,
+} as const;
+
+const firstRetryMs = 5;
+const retryMsMax = 250;
+
+/** Any number that no other program on the same database is likely to choose. */
+const migrationLock = 7_318_446_022_715;
+
+type TypeId = Parameters<typeof types.getTypeParser>[0];
+
+/** Types of PostgreSQL whose text is made a number here. */
+const integerTypes: readonly TypeId[] = [types.builtins.INT8, types.builtins.NUMERIC];
+
+/** Opens pools on the database at `url`; connections are made when they are needed. */
+export function openPostgres(options: PostgresOptions, deps: PostgresDeps): OpenedDatabase {
+  const max = options.connectionsMax ?? connectionsMaxDefault;
+  const common = { connectionString: options.url, max, application_name: "darkroom", ...timeouts };
+  const writePool = createPool(common, deps.log);
+  const readOptions = "-c default_transaction_read_only=on";
+  const readPool = createPool({ ...common, options: readOptions }, deps.log);
+  const nesting = createNestingGuard();
+  const write = new Kysely<Tables>({
+    dialect: createDialect({ pool: writePool, checkQuery: assertParameters }),
+  });
+  const read = new Kysely<Tables>({
+    dialect: createDialect({
+      pool: readPool,
+      checkUse: () => nesting.assertOutside("read"),
+      checkQuery: assertParameters,
+    }),
+  });
+  const database: Database = {
+    dialect: "postgres",
+    read,
+    transaction: (work) => runTransaction(deps, nesting, () => write.transaction().execute(work)),
+    durable: () => Promise.resolve(),
+    close: async () => {
+      await Promise.all([closePool(writePool), closePool(readPool)]);
+    },
+  };
+  return { database, migrate: (work) => runMigration(options.url, work, deps.log) };
+}
+
+/** Runs one write transaction, again when it lost a race against another one. */
+async function runTransaction<T>(
+  deps: PostgresDeps,
+  nesting: NestingGuard,
+  execute: () => Promise<T>,
+): Promise<T> {
+  nesting.assertOutside("transaction");
+  const deadlineMs = deps.clock.monotonic() + busyMsMax;
+  let pauseMs = firstRetryMs;
+  for (;;) {
+    try {
+      return await nesting.inside(execute);
+    } catch (error) {
+      if (!isSerializationFailure(error)) throw error;
+      if (deps.clock.monotonic() >= deadlineMs) throw createBusyError(error);
+    }
+    await deps.clock.sleep(jitter(deps.random, pauseMs, 0.5));
+    pauseMs = Math.min(pauseMs * 2, retryMsMax);
+  }
+}
+
+/**
+ * Runs migrations on a connection of their own, without the timeouts of short statements, under a lock that
+ * ends with the transaction.
+ */
+async function runMigration(
+  url: string,
+  work: Parameters<OpenedDatabase["migrate"]>[0],
+  log: Log,
+): Promise<void> {
+  const pool = createPool({ connectionString: url, max: 1 }, log);
+  const db = new Kysely<unknown>({ dialect: createDialect({ pool }) });
+  try {
+    await db.transaction().execute(async (tx) => {
+      await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(tx);
+      await work(tx);
+    });
+  } finally {
+    await closePool(pool);
+  }
+}
+
+function createPool(config: PoolConfig, log: Log): Pool {
+  const pool = new Pool({ ...config, types: { getTypeParser: createTypeParser } });
+  // A pooled connection may break while nobody uses it; without a listener that would end the process.
+  pool.on("error", (error) => {
+    if (!pool.ending) log.warn({ err: error }, "an idle database connection was lost");
+  });
+  return pool;
+}
+
+async function closePool(pool: Pool): Promise<void> {
+  if (!pool.ended) await pool.end();
+}
+
+/** `int8` and whole `numeric` values (`count`, `sum`) as numbers that are exact. */
+function createTypeParser(type: TypeId, format?: "text" | "binary"): (text: string) => unknown {
+  if (integerTypes.includes(type) && format !== "binary") return parseInteger;
+  // The library says that its parsers return anything at all.
+  return types.getTypeParser(type, format ?? "text") as (text: string) => unknown;
+}
+
+function parseInteger(text: string): number {
+  const value = Number(text);
+  assert(
+    Number.isSafeInteger(value),
+    `the database returned ${text}, which no number holds exactly`,
+  );
+  return value;
+}
+
+type DialectParts = {
+  pool: Pool;
+  /** Runs before a connection is taken. */
+  checkUse?: () => void;
+  /** Runs before a query is sent; left out for migrations, where Kysely's own queries hold booleans. */
+  checkQuery?: (text: string, parameters: readonly unknown[]) => void;
+};
+
+/** Kysely's own PostgreSQL parts around our pool. */
+function createDialect(parts: DialectParts): Dialect {
+  return {
+    createDriver: () => new PostgresDriver({ pool: wrapPool(parts) }),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+    createAdapter: () => postgresAdapter,
+    createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
+  };
+}
+
+/** Migrations take their lock in `runMigration`: it must not outlive a transaction that failed. */
+const postgresAdapter: DialectAdapter = {
+  supportsCreateIfNotExists: true,
+  supportsMultipleConnections: true,
+  supportsTransactionalDdl: true,
+  supportsReturning: true,
+  supportsOutput: false,
+  acquireMigrationLock: () => Promise.resolve(),
+  releaseMigrationLock: () => Promise.resolve(),
+};
+
+/** The pool as Kysely uses it, with the same refusals of parameters as on SQLite. */
+function wrapPool(parts: DialectParts): PostgresPool {
+  const clients = new WeakMap<PoolClient, PostgresPoolClient>();
+  return {
+    options: parts.pool.options,
+    connect: async () => {
+      parts.checkUse?.();
+      const client = await connect(parts.pool);
+      const known = clients.get(client) ?? wrapClient(client, parts);
+      clients.set(client, known);
+      return known;
+    },
+    end: () => closePool(parts.pool),
+  };
+}
+
+async function connect(pool: Pool): Promise<PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    throw createBusyError(error);
+  }
+}
+
+function wrapClient(client: PoolClient, parts: DialectParts): PostgresPoolClient {
+  async function query(text: string, parameters: readonly unknown[]): Promise<unknown> {
+    parts.checkQuery?.(text, parameters);
+    return client.query(text, [...parameters]);
+  }
+  return {
+    // Kysely's interface also knows cursors, which nothing here asks for.
+    query: query as PostgresPoolClient["query"],
+    release: (destroy) => client.release(destroy),
+  };
+}
