@@ -1,0 +1,237 @@
+/**
+ * Objects in a folder: `<folder>/<first two characters>/<name>`.
+ *
+ * An object is written to a temporary file, synced, renamed to its place and made to stay there by a
+ * sync of the folder; only then does `put` resolve. So a name never shows a part of an object, and a
+ * row committed after `put` never names bytes that a power loss can take away.
+ */
+import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+import { assert } from "../lib/errors.ts";
+import type { Random } from "../lib/random.ts";
+import { isObjectName } from "./names.ts";
+import { StorageError } from "./storage.ts";
+import type { ByteRange, OpenObject, Storage } from "./storage.ts";
+
+export type DiskStorage = Storage & {
+  /**
+   * Removes what writes cut short by a crash have left behind, and gives the number of files. For
+   * the start of the process that owns the folder: a write under way would lose its file.
+   */
+  sweepTemporaryFiles(): Promise<number>;
+};
+
+export type DiskStorageDeps = {
+  /** Made on the first write, with mode 0700; files have 0600. */
+  folder: string;
+  random: Random;
+};
+
+type Disk = DiskStorageDeps & {
+  /** Folders that are known to exist and to survive a power loss. */
+  prepared: Map<string, Promise<void>>;
+};
+
+/** Three characters, so it is never the shard of a name. */
+const temporaryFolder = "tmp";
+const folderMode = 0o700;
+const fileMode = 0o600;
+/** A page cache read costs a trip through the thread pool; pictures of a few megabytes need few. */
+const readBytes = 256 * 1024;
+const probe = Buffer.alloc(4_096);
+
+export function createDiskStorage(deps: DiskStorageDeps): DiskStorage {
+  const disk: Disk = { ...deps, prepared: new Map() };
+  return {
+    put: (name, bytes) => putObject(disk, name, bytes),
+    open: (name, range) => openObject(locate(disk, name), range),
+    read: (name) => findOnDisk("read", () => readFile(locate(disk, name))),
+    stat: async (name) => {
+      const found = await findOnDisk("stat", () => stat(locate(disk, name)));
+      return found === null ? null : { bytes: found.size };
+    },
+    remove: (name) => onDisk("remove", () => rm(locate(disk, name), { force: true })),
+    check: () => checkDisk(disk),
+    sweepTemporaryFiles: () => sweepTemporaryFiles(disk),
+  };
+}
+
+async function putObject(
+  disk: Disk,
+  name: string,
+  source: Uint8Array | AsyncIterable<Uint8Array>,
+): Promise<{ bytes: number }> {
+  const target = locate(disk, name);
+  const temporary = locateTemporary(disk);
+  try {
+    const bytes = await writeTemporary(disk, temporary, source);
+    await prepareFolder(disk, dirname(target));
+    await onDisk("rename", () => rename(temporary, target));
+    await settleName(target);
+    return { bytes };
+  } catch (error) {
+    // Folders are looked at afresh next time: one may have been removed by hand.
+    disk.prepared.clear();
+    await removeQuietly(temporary);
+    throw error;
+  }
+}
+
+/** Failures of the source pass through unchanged; only the disk's own are `StorageError`. */
+async function writeTemporary(
+  disk: Disk,
+  path: string,
+  source: Uint8Array | AsyncIterable<Uint8Array>,
+): Promise<number> {
+  let bytes = 0;
+  let handle: FileHandle | null = null;
+  try {
+    for await (const chunk of source instanceof Uint8Array ? [source] : source) {
+      // Opened inside the loop, so that a failure to open also ends a source that holds a socket.
+      handle ??= await createTemporary(disk, path);
+      await write(handle, chunk);
+      bytes += chunk.byteLength;
+    }
+    handle ??= await createTemporary(disk, path);
+    await sync(handle);
+    return bytes;
+  } finally {
+    if (handle !== null) await close(handle);
+  }
+}
+
+async function createTemporary(disk: Disk, path: string): Promise<FileHandle> {
+  await prepareFolder(disk, dirname(path));
+  return onDisk("create", () => open(path, "wx", fileMode));
+}
+
+function write(handle: FileHandle, chunk: Uint8Array): Promise<void> {
+  return onDisk("write", () => handle.writeFile(chunk));
+}
+
+function sync(handle: FileHandle): Promise<void> {
+  return onDisk("sync", () => handle.sync());
+}
+
+function close(handle: FileHandle): Promise<void> {
+  return onDisk("close", () => handle.close());
+}
+
+/** After the rename; a name whose folder cannot be synced is withdrawn, because it may not last. */
+async function settleName(target: string): Promise<void> {
+  try {
+    await syncFolder(dirname(target));
+  } catch (error) {
+    await removeQuietly(target);
+    throw error;
+  }
+}
+
+async function openObject(path: string, range: ByteRange | undefined): Promise<OpenObject | null> {
+  const handle = await findOnDisk("open", () => open(path, "r"));
+  if (handle === null) return null;
+  try {
+    const { size } = await onDisk("stat", () => handle.stat());
+    const { start, end } = range ?? { start: 0, end: size - 1 };
+    assert(start >= 0 && end < size && start <= end + 1, "a range lies inside its object");
+    // `end` counts inclusively, so an empty object cannot be expressed by it.
+    const limits = size === 0 ? {} : { start, end };
+    const stream = handle.createReadStream({ ...limits, highWaterMark: readBytes });
+    return { bytes: end - start + 1, stream };
+  } catch (error) {
+    await close(handle);
+    throw error;
+  }
+}
+
+async function checkDisk(disk: Disk): Promise<void> {
+  const path = locateTemporary(disk);
+  try {
+    await writeTemporary(disk, path, probe);
+  } catch (error) {
+    disk.prepared.clear();
+    throw error;
+  } finally {
+    await removeQuietly(path);
+  }
+}
+
+async function sweepTemporaryFiles(disk: Disk): Promise<number> {
+  const folder = join(disk.folder, temporaryFolder);
+  const names = (await findOnDisk("list", () => readdir(folder))) ?? [];
+  for (const name of names) await onDisk("remove", () => rm(join(folder, name), { force: true }));
+  return names.length;
+}
+
+function locate(disk: Disk, name: string): string {
+  assert(isObjectName(name), "an object name is 32 characters of lower-case base32");
+  return join(disk.folder, name.slice(0, 2), name);
+}
+
+function locateTemporary(disk: Disk): string {
+  return join(disk.folder, temporaryFolder, disk.random.bytes(16).toString("hex"));
+}
+
+/** Makes the folder and the storage folder above it, once a process. */
+async function prepareFolder(disk: Disk, path: string): Promise<void> {
+  if (path !== disk.folder) await prepareFolder(disk, disk.folder);
+  let prepared = disk.prepared.get(path);
+  if (prepared === undefined) {
+    prepared = makeFolder(path);
+    disk.prepared.set(path, prepared);
+  }
+  await prepared;
+}
+
+async function makeFolder(path: string): Promise<void> {
+  await onDisk("make folder", () => mkdir(path, { recursive: true, mode: folderMode }));
+  // Also when it was there before: whoever made it may have died before this sync.
+  await syncFolder(dirname(path));
+}
+
+async function syncFolder(path: string): Promise<void> {
+  // Windows opens no folder for syncing; NTFS keeps names in its own journal.
+  if (process.platform === "win32") return;
+  const handle = await onDisk("open folder", () => open(path, "r"));
+  try {
+    await sync(handle);
+  } finally {
+    await close(handle);
+  }
+}
+
+/** For cleaning up after a failure that is already being reported; leftovers are swept at start. */
+async function removeQuietly(path: string): Promise<void> {
+  await rm(path, { force: true }).catch(() => undefined);
+}
+
+async function onDisk<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw describe(what, error);
+  }
+}
+
+async function findOnDisk<T>(what: string, work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return null;
+    throw describe(what, error);
+  }
+}
+
+/** Paths stay out of the message: the cause carries them for the log. */
+function describe(what: string, error: unknown): unknown {
+  const code = codeOf(error);
+  if (code === null) return error;
+  return new StorageError(`the storage folder failed: ${what}: ${code}`, { cause: error });
+}
+
+function codeOf(error: unknown): string | null {
+  if (!(error instanceof Error) || !("code" in error)) return null;
+  return typeof error.code === "string" ? error.code : null;
+}
