@@ -1,0 +1,172 @@
+/**
+ * Work on strangers' pictures with libvips. Runs in a picture process and nowhere else: the main
+ * process never loads sharp. The loaders are an allow-list, formats are decided by our own look at the
+ * bytes, and every error of the decoder means that the picture is at fault.
+ */
+import sharp from "sharp";
+import type { Metadata, Sharp, SharpOptions } from "sharp";
+import { parseContainer } from "./container.ts";
+import type { Container } from "./container.ts";
+import { PictureError } from "./picture.ts";
+import type { PictureInfo, PictureLimits } from "./picture.ts";
+import { checkHeader, checkPixels, contentTypes, formatMegabytes } from "./sniff.ts";
+import type { PictureFormat } from "./sniff.ts";
+
+/** Ends before the supervisor's own deadline, so that a slow picture does not cost the process. */
+const decodeSecondsMax = 9;
+
+type Opened = { format: PictureFormat; container: Container; metadata: Metadata };
+
+/** Restricts libvips to the four formats from memory and to one thread, without caches. Call once. */
+export function restrictSharp(): void {
+  sharp.block({ operation: ["VipsForeignLoad"] });
+  sharp.unblock({
+    operation: [
+      "VipsForeignLoadJpegBuffer",
+      "VipsForeignLoadPngBuffer",
+      "VipsForeignLoadWebpBuffer",
+      "VipsForeignLoadNsgifBuffer",
+    ],
+  });
+  sharp.cache(false);
+  sharp.concurrency(1);
+}
+
+export async function inspect(bytes: Uint8Array, limits: PictureLimits): Promise<PictureInfo> {
+  const { format, metadata } = await open(bytes, limits);
+  await decodeWhole(bytes, metadata, limits);
+  return describe(format, metadata);
+}
+
+/** As in `PictureProcesses.clean`; `bytes` is null when the picture may stay as it is. */
+export async function clean(
+  bytes: Uint8Array,
+  limits: PictureLimits,
+): Promise<{ bytes: Uint8Array | null; info: PictureInfo }> {
+  const { format, container, metadata } = await open(bytes, limits);
+  const isTurned = (metadata.orientation ?? 1) > 1;
+  if (format === "gif" || container.isAnimated || isTurned) {
+    const encoded = await encodeAgain(bytes, { format, container, metadata }, limits);
+    const target = format === "gif" ? "png" : format;
+    return { bytes: encoded, info: describe(target, await readMetadata(encoded, limits)) };
+  }
+  // What is handed on is what was proved, not the file that it was cut from.
+  await decodeWhole(container.stripped, metadata, limits);
+  const isUntouched = container.stripped === bytes;
+  return { bytes: isUntouched ? null : container.stripped, info: describe(format, metadata) };
+}
+
+export async function inspectMask(
+  bytes: Uint8Array,
+  limits: PictureLimits,
+): Promise<{ info: PictureInfo; transparentPixels: number }> {
+  const { format, metadata } = await open(bytes, limits);
+  const info = describe(format, metadata);
+  if (!metadata.hasAlpha) {
+    await decodeWhole(bytes, metadata, limits);
+    return { info, transparentPixels: 0 };
+  }
+  const alpha = await decoding(() =>
+    openSharp(bytes, limits).extractChannel("alpha").raw().toBuffer(),
+  );
+  return { info, transparentPixels: countZeros(alpha) };
+}
+
+async function open(bytes: Uint8Array, limits: PictureLimits): Promise<Opened> {
+  const format = checkHeader(bytes, limits);
+  const container = parseContainer(bytes, format);
+  return { format, container, metadata: await readMetadata(bytes, limits) };
+}
+
+async function readMetadata(bytes: Uint8Array, limits: PictureLimits): Promise<Metadata> {
+  const metadata = await decoding(() => openSharp(bytes, limits).metadata());
+  // A decoder may compute other dimensions than the header declares, for example from frames.
+  checkPixels(metadata, limits.pixelsMax);
+  return metadata;
+}
+
+/** Asking for the last row makes libvips decode all rows before it, without keeping them. */
+async function decodeWhole(
+  bytes: Uint8Array,
+  metadata: Metadata,
+  limits: PictureLimits,
+): Promise<void> {
+  const lastRow = { left: 0, top: metadata.height - 1, width: 1, height: 1 };
+  await decoding(() => openSharp(bytes, limits).extract(lastRow).raw().toBuffer());
+}
+
+/** Upright and single: the first frame, with its orientation baked in and the colour profile kept. */
+async function encodeAgain(
+  bytes: Uint8Array,
+  { format, container, metadata }: Opened,
+  limits: PictureLimits,
+): Promise<Uint8Array> {
+  for (const encode of encodersOf(format, container)) {
+    const upright = openSharp(bytes, limits).autoOrient().keepIccProfile();
+    const encoded = await decoding(() => encode(keepDepth(upright, metadata)).toBuffer());
+    if (encoded.length <= limits.bytesMax) return encoded;
+  }
+  throw new PictureError(
+    "too_large",
+    `has more than ${formatMegabytes(limits.bytesMax)} MB when it is turned upright; send it upright`,
+  );
+}
+
+/** Ways to encode, best first; the next one is for a result that has become too large to keep. */
+function encodersOf(
+  format: PictureFormat,
+  container: Container,
+): readonly ((picture: Sharp) => Sharp)[] {
+  if (format === "jpeg") {
+    return [
+      (picture) => picture.jpeg({ quality: 95, chromaSubsampling: "4:4:4" }),
+      (picture) => picture.jpeg({ quality: 85, chromaSubsampling: "4:2:0" }),
+    ];
+  }
+  if (format === "webp") {
+    return [
+      (picture) =>
+        picture.webp(container.isLossless ? { lossless: true, exact: true } : { quality: 95 }),
+      (picture) => picture.webp({ quality: 85 }),
+    ];
+  }
+  return [(picture) => picture.png()];
+}
+
+/** sharp works in 8 bits unless it is told otherwise. */
+function keepDepth(picture: Sharp, metadata: Metadata): Sharp {
+  if (metadata.format !== "png" || metadata.depth !== "ushort") return picture;
+  return picture.toColourspace(metadata.channels < 3 ? "grey16" : "rgb16");
+}
+
+function openSharp(bytes: Uint8Array, limits: PictureLimits): Sharp {
+  const options: SharpOptions = {
+    failOn: "warning",
+    limitInputPixels: limits.pixelsMax,
+    unlimited: false,
+    sequentialRead: true,
+    pages: 1,
+  };
+  return sharp(bytes, options).timeout({ seconds: decodeSecondsMax });
+}
+
+async function decoding<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new PictureError("broken", "cannot be decoded; it is damaged or cut short", {
+      cause: error,
+    });
+  }
+}
+
+function describe(format: PictureFormat, metadata: Metadata): PictureInfo {
+  const { width, height } = metadata.autoOrient;
+  return { format, contentType: contentTypes[format], width, height, hasAlpha: metadata.hasAlpha };
+}
+
+function countZeros(values: Uint8Array): number {
+  let zeros = 0;
+  for (const value of values) if (value === 0) zeros += 1;
+  return zeros;
+}

@@ -1,0 +1,211 @@
+import { availableParallelism } from "node:os";
+import { AppError } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { createSemaphore } from "../lib/semaphore.ts";
+import type { Semaphore } from "../lib/semaphore.ts";
+import { minuteMs, secondMs } from "../lib/time.ts";
+import type { Clock } from "../lib/time.ts";
+import { ProcessEnded, startPictureProcess } from "./picture-process.ts";
+import type { PictureProcess } from "./picture-process.ts";
+import { PictureError } from "./picture.ts";
+import type { PictureLimits, PictureProcesses } from "./picture.ts";
+import type { Input, OperationName, Output } from "./protocol.ts";
+import { checkHeader } from "./sniff.ts";
+
+export type PictureProcessesLimits = {
+  processesMax: number;
+  /** Jobs that may wait for a process; more are refused as `overloaded`. */
+  waitingMax: number;
+  /** Drawings wait in a line of their own, so that they do not keep callers' pictures out. */
+  drawingsWaitingMax: number;
+  /** An idle process is stopped after this. */
+  idleMs: number;
+  /** Deadlines: to load the code, to work on a stranger's picture, to draw one. */
+  startMs: number;
+  decodeMs: number;
+  drawMs: number;
+  /** A process is replaced after so many jobs, or when a job leaves it with so much memory. */
+  jobsMax: number;
+  rssBytesMax: number;
+};
+
+export type PictureProcessesDeps = { clock: Clock; log: Log } & Partial<PictureProcessesLimits>;
+
+/** With the ids of the running processes, for diagnosis. */
+export type PicturePool = PictureProcesses & { readonly pids: readonly number[] };
+
+type Pool = {
+  deps: PictureProcessesDeps;
+  limits: PictureProcessesLimits;
+  places: Semaphore;
+  drawings: Semaphore;
+  alive: Set<PictureProcess>;
+  /** The one used last is used first, so that the others can become idle for long. */
+  idle: { process: PictureProcess; cancelStop: () => void }[];
+  isClosing: boolean;
+};
+
+export function createPictureProcesses(deps: PictureProcessesDeps): PicturePool {
+  const pool = createPool(deps);
+  return {
+    inspect: (bytes, limits) => runStranger(pool, "inspect", bytes, limits),
+    clean: async (bytes, limits) => {
+      const cleaned = await runStranger(pool, "clean", bytes, limits);
+      return { bytes: cleaned.bytes ?? bytes, info: cleaned.info };
+    },
+    inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", bytes, limits),
+    draw: (drawing) => pool.drawings.run(() => runDrawing(pool, drawing)),
+    close: () => closePool(pool),
+    get pids() {
+      return [...pool.alive].flatMap(({ pid }) => pid ?? []);
+    },
+  };
+}
+
+function createPool(deps: PictureProcessesDeps): Pool {
+  const limits: PictureProcessesLimits = {
+    processesMax: Math.max(1, availableParallelism() - 1),
+    waitingMax: 64,
+    drawingsWaitingMax: 1_000,
+    idleMs: 15 * secondMs,
+    startMs: 30 * secondMs,
+    decodeMs: 10 * secondMs,
+    drawMs: minuteMs,
+    jobsMax: 500,
+    rssBytesMax: 512 * 2 ** 20,
+    ...deps,
+  };
+  const { processesMax, waitingMax, drawingsWaitingMax } = limits;
+  const drawingsMax = Math.max(1, processesMax - 1);
+  return {
+    deps,
+    limits,
+    // A drawing has waited in its own line already and is not refused in this one.
+    places: createSemaphore({
+      limit: processesMax,
+      waitingMax: waitingMax + drawingsMax,
+      full: overloaded,
+    }),
+    drawings: createSemaphore({
+      limit: drawingsMax,
+      waitingMax: drawingsWaitingMax,
+      full: overloaded,
+    }),
+    alive: new Set(),
+    idle: [],
+    isClosing: false,
+  };
+}
+
+async function runStranger<Name extends "inspect" | "clean" | "inspectMask">(
+  pool: Pool,
+  operation: Name,
+  bytes: Uint8Array,
+  limits: PictureLimits,
+): Promise<Output<Name>> {
+  // What the header betrays costs no process.
+  checkHeader(bytes, limits);
+  try {
+    // `Name` is one of the three operations whose input has this shape.
+    const input = { bytes, limits } as Input<Name>;
+    return await runJob(pool, operation, input, pool.limits.decodeMs);
+  } catch (error) {
+    if (!(error instanceof ProcessEnded)) throw error;
+    if (error.isStart || pool.isClosing) throw unavailable(error);
+    pool.deps.log.warn({ err: error, operation }, "a picture ended its process");
+    throw new PictureError("broken", "cannot be decoded; it is damaged or too complex", {
+      cause: error,
+    });
+  }
+}
+
+/** Our own work: a process that ends meanwhile is not the drawing's fault, so it gets another one. */
+async function runDrawing(pool: Pool, drawing: Input<"draw">): Promise<Output<"draw">> {
+  for (let isRetry = false; ; isRetry = true) {
+    try {
+      return await runJob(pool, "draw", drawing, pool.limits.drawMs);
+    } catch (error) {
+      if (!(error instanceof ProcessEnded)) throw error;
+      pool.deps.log.warn({ err: error, operation: "draw" }, "a drawing lost its process");
+      if (isRetry || error.isStart || pool.isClosing) throw unavailable(error);
+    }
+  }
+}
+
+function runJob<Name extends OperationName>(
+  pool: Pool,
+  operation: Name,
+  input: Input<Name>,
+  deadlineMs: number,
+): Promise<Output<Name>> {
+  return pool.places.run(async () => {
+    if (pool.isClosing) throw unavailable(null);
+    const process = takeProcess(pool);
+    try {
+      return await process.run(operation, input, deadlineMs);
+    } finally {
+      giveBack(pool, process);
+    }
+  });
+}
+
+function takeProcess(pool: Pool): PictureProcess {
+  const place = pool.idle.pop();
+  if (place !== undefined) {
+    place.cancelStop();
+    return place.process;
+  }
+  const { clock, log } = pool.deps;
+  const process = startPictureProcess({
+    clock,
+    startMs: pool.limits.startMs,
+    onDetail: (detail) => log.debug({ detail }, "a picture was refused"),
+  });
+  pool.alive.add(process);
+  void process.ended.then(() => forget(pool, process));
+  return process;
+}
+
+function giveBack(pool: Pool, process: PictureProcess): void {
+  if (!process.isAlive) return;
+  const { jobsMax, rssBytesMax, idleMs } = pool.limits;
+  const isWorn = process.jobs >= jobsMax || process.rssBytes > rssBytesMax;
+  if (isWorn || pool.isClosing) {
+    process.kill();
+    return;
+  }
+  const cancelStop = pool.deps.clock.after(idleMs, () => {
+    forget(pool, process);
+    process.kill();
+  });
+  pool.idle.push({ process, cancelStop });
+}
+
+/** No longer offered for work; it stays in `alive` until it is gone. */
+function forget(pool: Pool, process: PictureProcess): void {
+  pool.idle = pool.idle.filter((place) => {
+    if (place.process !== process) return true;
+    place.cancelStop();
+    return false;
+  });
+  if (!process.isAlive) pool.alive.delete(process);
+}
+
+async function closePool(pool: Pool): Promise<void> {
+  pool.isClosing = true;
+  for (const process of pool.alive) process.kill();
+  await Promise.all([...pool.alive].map((process) => process.ended));
+}
+
+function overloaded(): AppError {
+  return new AppError("overloaded", "too many pictures are being processed; try again later", {
+    retryAfterSeconds: 2,
+  });
+}
+
+function unavailable(cause: ProcessEnded | null): AppError {
+  return new AppError("unavailable", "pictures cannot be processed right now; try again later", {
+    retryAfterSeconds: 5,
+    cause: cause ?? undefined,
+  });
+}
