@@ -1,0 +1,139 @@
+import type { Database, Handle, Tx } from "../db/database.ts";
+import type { AccountRow } from "../db/schema.ts";
+import { AppError, assert } from "../lib/errors.ts";
+import type { Ids } from "../lib/ids.ts";
+import type { Clock } from "../lib/time.ts";
+import {
+  findAccountRow,
+  insertAccount,
+  selectAccounts,
+  selectRatios,
+  updateRatio,
+} from "./store.ts";
+
+export type Account = {
+  id: string;
+  name: string;
+  /** Price ratio in millionths: 1_000_000 charges list prices as they are. */
+  ratioPpm: number;
+  /** Unix milliseconds. */
+  createdAt: number;
+};
+
+export type AccountsDeps = {
+  db: Database;
+  clock: Clock;
+  ids: Ids;
+  /** Gives a new account its live and test books, in the transaction that makes the account. */
+  openBooks(tx: Tx, accountId: string, now: number): Promise<void>;
+};
+
+/** What operators do with accounts. Every verb resolves when its change is durable. */
+export type Accounts = {
+  /** Throws `AppError` when the name is ill-formed or taken. */
+  createAccount(name: string): Promise<Account>;
+  findAccountByName(name: string): Promise<Account | null>;
+  /** In the order they were made, after the account `after`; at most `limit`, which is at most 1,000. */
+  listAccounts(page?: { after?: string; limit?: number }): Promise<Account[]>;
+  /** Holds for the next submit on; tasks keep the ratio they were submitted under. */
+  setRatio(name: string, ratioPpm: number): Promise<Account>;
+};
+
+export const listPriceRatioPpm = 1_000_000;
+const ratioPpmMax = 1_000 * listPriceRatioPpm;
+const nameLengthMax = 64;
+const namePattern = /^[\p{L}\p{N}][\p{L}\p{N} ._@-]*$/u;
+const pageSizeMax = 1_000;
+
+export function createAccounts(deps: AccountsDeps): Accounts {
+  return {
+    createAccount: (name) => createAccount(deps, name),
+    findAccountByName: async (name) => {
+      const row = await findAccountRow(deps.db.read, name);
+      return row === null ? null : toAccount(row);
+    },
+    listAccounts: async ({ after = "", limit = pageSizeMax } = {}) => {
+      assert(limit >= 1 && limit <= pageSizeMax, "a page of accounts has 1 to 1,000 rows");
+      return (await selectAccounts(deps.db.read, { after, limit })).map(toAccount);
+    },
+    setRatio: (name, ratioPpm) => setRatio(deps, name, ratioPpm),
+  };
+}
+
+/**
+ * The price ratios of accounts as they stand now, in millionths. Asserts that every account exists.
+ * Submits read them in their own transaction, so that no cached ratio sets a price.
+ */
+export async function loadRatios(
+  handle: Handle,
+  accountIds: readonly string[],
+): Promise<Map<string, number>> {
+  const wanted = [...new Set(accountIds)];
+  if (wanted.length === 0) return new Map();
+  const rows = await selectRatios(handle, wanted);
+  assert(rows.length === wanted.length, "an account is missing");
+  return new Map(rows.map((row) => [row.id, row.ratio_ppm]));
+}
+
+/** Reads an operator's ratio (`0.8`, at most six decimals, 0 to 1000) into millionths; throws `AppError`. */
+export function parseRatio(text: string): number {
+  const [, whole = "", fraction = ""] = /^(\d{1,4})(?:\.(\d{1,6}))?$/.exec(text.trim()) ?? [];
+  const ratioPpm = Number(whole) * listPriceRatioPpm + Number(fraction.padEnd(6, "0"));
+  if (whole === "" || ratioPpm > ratioPpmMax) {
+    throw new AppError(
+      "invalid_parameter",
+      `ratio ${JSON.stringify(text.slice(0, 40))} is not a number from 0 to 1000 with at most six decimals`,
+      { param: "ratio" },
+    );
+  }
+  return ratioPpm;
+}
+
+async function createAccount(deps: AccountsDeps, name: string): Promise<Account> {
+  checkName(name);
+  const now = deps.clock.now();
+  const row = { id: deps.ids("account"), name, ratio_ppm: listPriceRatioPpm, created_at: now };
+  await deps.db.transaction(async (tx) => {
+    if (!(await insertAccount(tx, row))) {
+      throw new AppError("invalid_parameter", `name "${name}" is taken by another account`, {
+        param: "name",
+      });
+    }
+    await deps.openBooks(tx, row.id, now);
+  });
+  await deps.db.durable();
+  return toAccount(row);
+}
+
+async function setRatio(deps: AccountsDeps, name: string, ratioPpm: number): Promise<Account> {
+  assert(
+    Number.isSafeInteger(ratioPpm) && ratioPpm >= 0 && ratioPpm <= ratioPpmMax,
+    "a ratio is a whole number of millionths up to 1,000",
+  );
+  const row = await deps.db.transaction((tx) => updateRatio(tx, name, ratioPpm));
+  if (row === null) throw accountNotFound(name);
+  await deps.db.durable();
+  return toAccount(row);
+}
+
+function accountNotFound(name: string): AppError {
+  const shown = JSON.stringify(name.slice(0, nameLengthMax));
+  return new AppError("invalid_parameter", `name ${shown} is not an account; see accounts list`, {
+    param: "name",
+  });
+}
+
+function checkName(name: string): void {
+  if (name.length > nameLengthMax || !namePattern.test(name)) {
+    throw new AppError(
+      "invalid_parameter",
+      `name ${JSON.stringify(name.slice(0, nameLengthMax))} is not allowed; use 1 to ${nameLengthMax} ` +
+        "letters, digits, spaces or . _ @ -, beginning with a letter or digit",
+      { param: "name" },
+    );
+  }
+}
+
+function toAccount(row: AccountRow): Account {
+  return { id: row.id, name: row.name, ratioPpm: row.ratio_ppm, createdAt: row.created_at };
+}
