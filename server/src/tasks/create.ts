@@ -1,0 +1,262 @@
+/**
+ * Creates tasks, a list at a time, in one transaction: idempotency rows, the keys' reservations, the
+ * holds, the tasks with their slots and references, the queue rows; one multi-row statement a table.
+ */
+import { reserveMany, resolve as resolveUsage } from "../accounts/key-usage.ts";
+import type { ReservationRefusal } from "../accounts/key-usage.ts";
+import { holdMany } from "../billing/ledger.ts";
+import type { Tx } from "../db/database.ts";
+import type { IdempotencyRow, QueueRow } from "../db/schema.ts";
+import { insertReferences } from "../images/store.ts";
+import type { KeptReference } from "../images/references.ts";
+import { AppError, must } from "../lib/errors.ts";
+import { formatUsd } from "../lib/money.ts";
+import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempotency-store.ts";
+import type { KnownKey } from "./idempotency-store.ts";
+import { highestWaitingTag, insertQueueRows, lowestWaitingTag } from "./queue-store.ts";
+import { insertSlots } from "./slot-store.ts";
+import { insertTasks } from "./store.ts";
+import { laneOf } from "./task.ts";
+import type { NewTask } from "./task.ts";
+
+export type CreateInput = {
+  task: NewTask;
+  /** References that were in the body; their bytes are in storage already. */
+  references: readonly KeptReference[];
+  /** Limits of the key: micro-USD it may spend in all, and tasks it may have under way. */
+  cap: number | null;
+  tasksInFlight: number | null;
+  idempotency: IdempotencyRow | null;
+};
+
+export type CreateResult =
+  | { kind: "created" }
+  /** The key is known: this is the task that its first use made. */
+  | { kind: "replayed"; taskId: string }
+  | { kind: "refused"; error: AppError };
+
+/** Distance between two tasks of one account in a lane's fair order; an account's weight divides it. */
+const tagStep = 1;
+
+export async function createTasks(
+  tx: Tx,
+  inputs: readonly CreateInput[],
+  now: number,
+): Promise<CreateResult[]> {
+  const results: Results = new Map();
+  const twins = findTwins(inputs);
+  const first = inputs.filter((input) => !twins.has(input));
+  await rememberKeys(tx, first, now, results);
+  await reserve(tx, without(first, results), results);
+  await hold(tx, without(first, results), now, results);
+  const accepted = without(first, results);
+  await forgetKeys(tx, first, results);
+  if (accepted.length > 0) await insertAll(tx, accepted);
+  for (const [twin, earlier] of twins) results.set(twin, repeat(twin, earlier, results));
+  return inputs.map((input) => results.get(input) ?? { kind: "created" });
+}
+
+function without(
+  inputs: readonly CreateInput[],
+  results: ReadonlyMap<CreateInput, CreateResult>,
+): CreateInput[] {
+  return inputs.filter((input) => !results.has(input));
+}
+
+type Results = Map<CreateInput, CreateResult>;
+
+/** Inputs whose key stands earlier in the list, each with the first that has it. */
+function findTwins(inputs: readonly CreateInput[]): Map<CreateInput, CreateInput> {
+  const firsts = new Map<string, CreateInput>();
+  const twins = new Map<CreateInput, CreateInput>();
+  for (const input of inputs) {
+    if (input.idempotency === null) continue;
+    const { account_id, mode, route, key } = input.idempotency;
+    const scope = JSON.stringify([account_id, mode, route, key]);
+    const earlier = firsts.get(scope);
+    if (earlier === undefined) firsts.set(scope, input);
+    else twins.set(input, earlier);
+  }
+  return twins;
+}
+
+/** What a twin gets: the task of the first, or the advice to come again when the first has made none. */
+function repeat(twin: CreateInput, earlier: CreateInput, results: Results): CreateResult {
+  const first = must(earlier.idempotency, "the key of a twin");
+  const result = results.get(earlier) ?? { kind: "created" };
+  if (result.kind === "refused") return { kind: "refused", error: inProgress() };
+  const taskId = result.kind === "replayed" ? result.taskId : first.task_id;
+  return replay({ ...first, task_id: taskId }, must(twin.idempotency, "the key of a twin"));
+}
+
+async function rememberKeys(
+  tx: Tx,
+  inputs: readonly CreateInput[],
+  now: number,
+  results: Results,
+): Promise<void> {
+  const rows = inputs.flatMap(({ idempotency }) => idempotency ?? []);
+  rows.sort((a, b) => compare(a.account_id, b.account_id) || compare(a.key, b.key));
+  const fresh = await insertIdempotency(tx, rows);
+  for (const input of inputs) {
+    const { idempotency } = input;
+    if (idempotency === null || fresh.has(idempotency.task_id)) continue;
+    const known = await findInForce(tx, idempotency, now);
+    if (known !== null) results.set(input, replay(known, idempotency));
+  }
+}
+
+/** The earlier use of a key; null when that one had expired, and the key is now remembered anew. */
+async function findInForce(tx: Tx, row: IdempotencyRow, now: number): Promise<KnownKey | null> {
+  const known = must(await findIdempotency(tx, row), "a key that could not be inserted");
+  if (known.expires_at > now) return known;
+  await deleteIdempotency(tx, { ...row, task_id: known.task_id });
+  const fresh = await insertIdempotency(tx, [row]);
+  if (fresh.size > 0) return null;
+  // On PostgreSQL a twin in another transaction was faster.
+  return must(await findIdempotency(tx, row), "the key of a faster twin");
+}
+
+/** A twin of the request has the key and is not decided; nothing was made for this one. */
+export function inProgress(cause?: unknown): AppError {
+  return new AppError(
+    "idempotency_in_progress",
+    "a request with this Idempotency-Key is being accepted right now; repeat this one shortly",
+    { param: "Idempotency-Key", retryAfterSeconds: 1, cause },
+  );
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
+
+/** What a repeat of a known key gets: the first task again, or a refusal when the body is another one. */
+export function replay(
+  known: { task_id: string; digest: string },
+  repeated: { digest: string },
+): CreateResult {
+  if (known.digest === repeated.digest) return { kind: "replayed", taskId: known.task_id };
+  return {
+    kind: "refused",
+    error: new AppError(
+      "idempotency_key_reused",
+      "this Idempotency-Key was used with another body; a new request needs a new key",
+      { param: "Idempotency-Key" },
+    ),
+  };
+}
+
+async function reserve(tx: Tx, inputs: readonly CreateInput[], results: Results): Promise<void> {
+  const refusals = await reserveMany(
+    tx,
+    inputs.map(({ task, cap, tasksInFlight }) => ({
+      accountId: task.accountId,
+      keyId: task.keyId,
+      amount: task.held,
+      cap,
+      tasksInFlight,
+    })),
+  );
+  for (const [index, input] of inputs.entries()) {
+    const refusal = refusals[index] ?? null;
+    if (refusal !== null) results.set(input, { kind: "refused", error: keyLimitReached(refusal) });
+  }
+}
+
+function keyLimitReached(refusal: ReservationRefusal): AppError {
+  if (refusal.reason === "spend_cap_reached") {
+    return new AppError(
+      "spend_cap_reached",
+      `this key's spend cap leaves ${formatUsd(refusal.left)} USD, which does not cover this request`,
+    );
+  }
+  return new AppError(
+    "rate_limited",
+    `this key may have ${refusal.tasksInFlight} tasks under way at once; wait until one has ended`,
+    { retryAfterSeconds: 1 },
+  );
+}
+
+async function hold(
+  tx: Tx,
+  inputs: readonly CreateInput[],
+  now: number,
+  results: Results,
+): Promise<void> {
+  const refusals = await holdMany(
+    tx,
+    inputs.map(({ task }) => ({
+      accountId: task.accountId,
+      mode: task.mode,
+      keyId: task.keyId,
+      taskId: task.id,
+      amount: task.held,
+    })),
+    now,
+  );
+  for (const [index, input] of inputs.entries()) {
+    const refusal = refusals[index] ?? null;
+    if (refusal === null) continue;
+    results.set(input, { kind: "refused", error: insufficientBalance(refusal.missing) });
+    const { accountId, keyId, held } = input.task;
+    await resolveUsage(tx, { accountId, keyId, held, captured: 0 });
+  }
+}
+
+export function insufficientBalance(missing: number): AppError {
+  return new AppError(
+    "insufficient_balance",
+    `the account's balance is short of ${formatUsd(missing)} USD for this request; add credit and submit again`,
+  );
+}
+
+/** A request that was refused before a task existed is not remembered: its key stays free. */
+async function forgetKeys(tx: Tx, inputs: readonly CreateInput[], results: Results): Promise<void> {
+  for (const input of inputs) {
+    const result = results.get(input);
+    const isOurs = result?.kind === "refused" && result.error.param !== "Idempotency-Key";
+    if (isOurs && input.idempotency !== null) await deleteIdempotency(tx, input.idempotency);
+  }
+}
+
+async function insertAll(tx: Tx, accepted: readonly CreateInput[]): Promise<void> {
+  const tasks = accepted.map(({ task }) => task);
+  await insertTasks(tx, tasks);
+  await insertSlots(tx, tasks);
+  for (const { task, references } of accepted) {
+    if (references.length > 0) await insertReferences(tx, task, references);
+  }
+  await insertQueueRows(tx, await queueRows(tx, tasks));
+}
+
+/**
+ * Fair order by virtual time: a task stands one step behind the account's last waiting task of the
+ * lane, but never before what is next there. One account's thousands do not hide another's one.
+ */
+async function queueRows(tx: Tx, tasks: readonly NewTask[]): Promise<QueueRow[]> {
+  const lowest = new Map<string, number>();
+  const highest = new Map<string, number>();
+  const rows: QueueRow[] = [];
+  for (const task of tasks) {
+    const { accountId, id } = task;
+    const lane = laneOf(task.stored.request.model, task.mode);
+    const place = `${lane} ${accountId}`;
+    const first = lowest.get(lane) ?? (await lowestWaitingTag(tx, lane)) ?? 0;
+    const last = highest.get(place) ?? (await highestWaitingTag(tx, lane, accountId)) ?? 0;
+    const tag = Math.max(first, last) + tagStep;
+    lowest.set(lane, first);
+    highest.set(place, tag);
+    rows.push({
+      account_id: accountId,
+      task_id: id,
+      lane,
+      tag,
+      state: "ready",
+      run_at: 0,
+      worker_id: null,
+      claims: 0,
+    });
+  }
+  return rows;
+}

@@ -1,0 +1,233 @@
+/** Every statement on `queue` and `workers`: who waits where, and in whose hands a task is. */
+import type { Handle, Tx } from "../db/database.ts";
+import { insertRows, prepare } from "../db/statements.ts";
+import type { WorkerRow } from "../db/schema.ts";
+
+export type Claim = { accountId: string; taskId: string; claims: number };
+
+type TaskKey = { accountId: string; taskId: string };
+
+const lockRow = prepare((db, p: TaskKey) =>
+  db
+    .updateTable("queue")
+    .set((row) => ({ claims: row.ref("claims") }))
+    .where("account_id", "=", p.accountId)
+    .where("task_id", "=", p.taskId),
+);
+
+/** Locks a task's queue row until the transaction ends; false when the task has ended. */
+export async function lockQueueRow(tx: Tx, accountId: string, taskId: string): Promise<boolean> {
+  return (await lockRow.run(tx, { accountId, taskId })) > 0;
+}
+
+const fenceRow = prepare((db, p: TaskKey & { workerId: string }) =>
+  db
+    .updateTable("queue")
+    .set({ claims: 0 })
+    .where("account_id", "=", p.accountId)
+    .where("task_id", "=", p.taskId)
+    .where("worker_id", "=", p.workerId),
+);
+
+/**
+ * The first statement of every committed step: locks the queue row for the worker that holds the task
+ * and forgets the claims so far, since a step is being committed. False when the task is not its any more.
+ */
+export async function fence(
+  tx: Tx,
+  accountId: string,
+  taskId: string,
+  workerId: string,
+): Promise<boolean> {
+  return (await fenceRow.run(tx, { accountId, taskId, workerId })) > 0;
+}
+
+const firstReady = prepare((db, p: { lane: string; limit: number }) =>
+  db
+    .selectFrom("queue")
+    .select(["account_id", "task_id", "tag"])
+    .where("lane", "=", p.lane)
+    .where("state", "=", "ready")
+    .orderBy("tag")
+    .orderBy("task_id")
+    .limit(p.limit),
+);
+
+export async function hasReady(handle: Handle, lane: string): Promise<boolean> {
+  return (await firstReady.first(handle, { lane, limit: 1 })) !== null;
+}
+
+const claimRow = prepare((db, p: TaskKey & { workerId: string }) =>
+  db
+    .updateTable("queue")
+    .set((row) => ({ state: "claimed", worker_id: p.workerId, claims: row("claims", "+", 1) }))
+    .where("account_id", "=", p.accountId)
+    .where("task_id", "=", p.taskId)
+    .where("state", "=", "ready")
+    .returning("claims"),
+);
+
+/** Takes the first ready tasks of a lane. Two workers that race for a row: one gets it. */
+export async function claimRows(
+  tx: Tx,
+  { lane, workerId, limit }: { lane: string; workerId: string; limit: number },
+): Promise<Claim[]> {
+  const claimed: Claim[] = [];
+  for (const row of await firstReady.all(tx, { lane, limit })) {
+    const key = { accountId: row.account_id, taskId: row.task_id };
+    const taken = await claimRow.first(tx, { ...key, workerId });
+    if (taken !== null) claimed.push({ ...key, claims: taken.claims });
+  }
+  return claimed;
+}
+
+/** Gives a task back to wait until `runAt`; the caller has fenced it. */
+export async function parkTask(
+  tx: Tx,
+  accountId: string,
+  taskId: string,
+  runAt: number,
+): Promise<void> {
+  await tx
+    .updateTable("queue")
+    .set({ state: "parked", run_at: runAt, worker_id: null })
+    .where("account_id", "=", accountId)
+    .where("task_id", "=", taskId)
+    .execute();
+}
+
+/** Gives a task back after a failed run, keeping its count of claims, if it is still this worker's. */
+export async function parkClaim(
+  tx: Tx,
+  task: { accountId: string; id: string },
+  workerId: string,
+  runAt: number,
+): Promise<void> {
+  await tx
+    .updateTable("queue")
+    .set({ state: "parked", run_at: runAt, worker_id: null })
+    .where("account_id", "=", task.accountId)
+    .where("task_id", "=", task.id)
+    .where("worker_id", "=", workerId)
+    .execute();
+}
+
+/** A worker that stops in order gives its tasks back uncounted. */
+export async function releaseClaims(tx: Tx, workerId: string): Promise<void> {
+  await tx
+    .updateTable("queue")
+    .set({ state: "ready", worker_id: null, claims: 0 })
+    .where("worker_id", "=", workerId)
+    .execute();
+}
+
+export async function hasParkedDue(handle: Handle, now: number): Promise<boolean> {
+  const row = await handle
+    .selectFrom("queue")
+    .select("task_id")
+    .where("state", "=", "parked")
+    .where("run_at", "<=", now)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Makes parked tasks ready whose time has come; returns the lanes that have work now. */
+export async function promoteParked(tx: Tx, now: number, limit: number): Promise<string[]> {
+  const due = await tx
+    .selectFrom("queue")
+    .select(["account_id", "task_id", "lane"])
+    .where("state", "=", "parked")
+    .where("run_at", "<=", now)
+    .orderBy("run_at")
+    .limit(limit)
+    .execute();
+  for (const row of due) {
+    await tx
+      .updateTable("queue")
+      .set({ state: "ready" })
+      .where("account_id", "=", row.account_id)
+      .where("task_id", "=", row.task_id)
+      .where("state", "=", "parked")
+      .execute();
+  }
+  return [...new Set(due.map(({ lane }) => lane))];
+}
+
+const deleteRow = prepare((db, p: TaskKey) =>
+  db.deleteFrom("queue").where("account_id", "=", p.accountId).where("task_id", "=", p.taskId),
+);
+
+export async function deleteQueueRow(tx: Tx, accountId: string, taskId: string): Promise<void> {
+  await deleteRow.run(tx, { accountId, taskId });
+}
+
+export const insertQueueRows = insertRows("queue", [
+  "account_id",
+  "task_id",
+  "lane",
+  "tag",
+  "state",
+  "run_at",
+  "worker_id",
+  "claims",
+]);
+
+/** Tag of the task that is next in a lane, or null when nothing waits there. */
+export async function lowestWaitingTag(handle: Handle, lane: string): Promise<number | null> {
+  return (await firstReady.first(handle, { lane, limit: 1 }))?.tag ?? null;
+}
+
+const lastOfAccount = prepare((db, p: { lane: string; accountId: string }) =>
+  db
+    .selectFrom("queue")
+    .select("tag")
+    .where("account_id", "=", p.accountId)
+    .where("lane", "=", p.lane)
+    .where("state", "=", "ready")
+    .orderBy("tag", "desc")
+    .limit(1),
+);
+
+/** Tag of an account's last waiting task in a lane, or null when it has none waiting. */
+export async function highestWaitingTag(
+  handle: Handle,
+  lane: string,
+  accountId: string,
+): Promise<number | null> {
+  return (await lastOfAccount.first(handle, { lane, accountId }))?.tag ?? null;
+}
+
+export async function loadWorkers(handle: Handle): Promise<WorkerRow[]> {
+  return handle.selectFrom("workers").select(["id", "beats", "started_at"]).execute();
+}
+
+export async function insertWorker(tx: Tx, row: WorkerRow): Promise<void> {
+  await tx.insertInto("workers").values(row).execute();
+}
+
+/** False when an observer has removed the worker. */
+export async function raiseBeat(tx: Tx, id: string): Promise<boolean> {
+  const result = await tx
+    .updateTable("workers")
+    .set((row) => ({ beats: row("beats", "+", 1) }))
+    .where("id", "=", id)
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+export async function deleteWorker(tx: Tx, id: string): Promise<void> {
+  await tx.deleteFrom("workers").where("id", "=", id).execute();
+}
+
+/** Removes a dead worker and frees what it held; returns the lanes that have work now. */
+export async function freeTasks(tx: Tx, workerId: string): Promise<string[]> {
+  const freed = await tx
+    .updateTable("queue")
+    .set({ state: "ready", worker_id: null })
+    .where("worker_id", "=", workerId)
+    .returning("lane")
+    .execute();
+  await deleteWorker(tx, workerId);
+  return [...new Set(freed.map(({ lane }) => lane))];
+}

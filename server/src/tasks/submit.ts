@@ -1,0 +1,302 @@
+/**
+ * Accepts a task. The order of work is part of the contract: idempotency look-up, limits, permissions
+ * of the key, validation, a channel, the price, then one transaction. Nothing before the transaction
+ * holds money, and nothing inside it waits for a network or decodes a picture.
+ */
+import { isAllowedModel } from "../accounts/caller.ts";
+import type { Caller } from "../accounts/caller.ts";
+import type { Channels } from "../channels/channels.ts";
+import type { Database } from "../db/database.ts";
+import { createBusyError, isLockTimeout } from "../db/errors.ts";
+import type { IdempotencyRow } from "../db/schema.ts";
+import { createBatch } from "../lib/batch.ts";
+import type { Batch } from "../lib/batch.ts";
+import { EgressError } from "../lib/egress.ts";
+import type { Egress } from "../lib/egress.ts";
+import { AppError, must } from "../lib/errors.ts";
+import type { Ids } from "../lib/ids.ts";
+import type { JsonObject } from "../lib/json.ts";
+import type { Log } from "../lib/log.ts";
+import type { Clock } from "../lib/time.ts";
+import type { Catalogue } from "../models/catalogue.ts";
+import type { Submit, Warning } from "../models/model.ts";
+import { holdOf, quote } from "../models/price.ts";
+import { parseModelField, validateSubmit } from "../models/validate.ts";
+import type { Model } from "../models/row.ts";
+import { discardObjects, takeBodyReferences } from "./body-references.ts";
+import type { BodyReferences, BodyReferencesDeps } from "./body-references.ts";
+import { createTasks, inProgress, replay } from "./create.ts";
+import type { CreateInput, CreateResult } from "./create.ts";
+import { findIdempotency } from "./idempotency-store.ts";
+import { loadPricesInForce } from "./prices-in-force.ts";
+import { loadWarnings } from "./store.ts";
+import { laneOf } from "./task.ts";
+import type { NewTask } from "./task.ts";
+import type { Watch } from "./watch.ts";
+
+export type SubmitDeps = BodyReferencesDeps & {
+  db: Database;
+  clock: Clock;
+  ids: Ids;
+  log: Log;
+  catalogue: Catalogue;
+  channels: Channels;
+  watch: Watch;
+  egress: Pick<Egress, "checkUrl">;
+  /** From submit to the latest end of a task, in milliseconds. */
+  deadlineMs: number;
+  idempotencyTtlMs: number;
+};
+
+export type SubmitInput = {
+  caller: Caller;
+  body: JsonObject;
+  idempotency: { route: string; key: string; digest: string } | null;
+  /** Spends one request of the key's allowance; called once the request is known not to be a repeat. */
+  admit(): void;
+};
+
+export type Submitted = { taskId: string; warnings: readonly Warning[]; replayed: boolean };
+
+/** Accepts a task, or throws `AppError` when there will be none. Resolves when it survives a power loss. */
+export type SubmitTask = (input: SubmitInput) => Promise<Submitted>;
+
+/** One submit on its way into the transaction; priced there, with the prices of that moment. */
+type Pending = {
+  caller: Caller;
+  submit: Submit;
+  model: Model;
+  taskId: string;
+  body: BodyReferences;
+  idempotency: IdempotencyRow | null;
+};
+
+const batchMax = 64;
+const waitingMax = 4_096;
+const twinWaitMs = 2_000;
+
+export function createSubmitter(deps: SubmitDeps): SubmitTask {
+  const batch = createBatch<Pending, CreateResult>({
+    sizeMax: batchMax,
+    waitingMax,
+    full: () =>
+      new AppError("overloaded", "too many requests arrive at once; try again shortly", {
+        retryAfterSeconds: 1,
+      }),
+    run: (pending) => createAll(deps, pending),
+  });
+  return (input) => submitTask(deps, batch, input);
+}
+
+async function submitTask(
+  deps: SubmitDeps,
+  batch: Batch<Pending, CreateResult>,
+  input: SubmitInput,
+): Promise<Submitted> {
+  const { caller } = input;
+  const repeated = await findRepeat(deps, input);
+  if (repeated !== null) return finish(deps, caller, repeated);
+  input.admit();
+
+  const model = loadAllowedModel(deps, caller, input.body);
+  const isWebhookPortAllowed = (url: URL): boolean => isPortAllowed(deps.egress, url);
+  const submit = validateSubmit(model, input.body, { isWebhookPortAllowed });
+  if (!deps.channels.serves(model.id, caller.mode)) throw noChannel(model.id);
+
+  const body = await takeBodyReferences(deps, { caller, model, submit });
+  const taskId = deps.ids("task");
+  const idempotency = toIdempotencyRow(deps, input, taskId);
+  const pending = { caller, submit, model, taskId, body, idempotency };
+  const result = await create(deps, batch, pending);
+  if (result.kind !== "created") {
+    await discardObjects(deps, body.kept);
+    return finish(deps, caller, result);
+  }
+  // Outside the transaction's list, so that the next list is committed while the disk syncs this one.
+  await deps.db.durable();
+  deps.watch.ready(laneOf(model.id, caller.mode));
+  return { taskId, warnings: submit.warnings, replayed: false };
+}
+
+/** Of twins whose first was refused one is decided a round; past its time the others are told to come again. */
+async function create(
+  { clock }: SubmitDeps,
+  batch: Batch<Pending, CreateResult>,
+  pending: Pending,
+): Promise<CreateResult> {
+  const patientUntil = clock.monotonic() + twinWaitMs;
+  try {
+    for (;;) {
+      const result = await batch.add(pending);
+      if (!isInProgress(result) || clock.monotonic() >= patientUntil) return result;
+    }
+  } catch (error) {
+    // An `AppError` is certain: nothing was committed.
+    if (error instanceof AppError) return { kind: "refused", error };
+    throw error;
+  }
+}
+
+/** The web's two ports, and any other that the operator's trusted networks cover. */
+function isPortAllowed(egress: SubmitDeps["egress"], url: URL): boolean {
+  if (["", "80", "443"].includes(url.port)) return true;
+  try {
+    egress.checkUrl(url.href);
+    return true;
+  } catch (error) {
+    if (error instanceof EgressError) return false;
+    throw error;
+  }
+}
+
+function isInProgress(result: CreateResult): boolean {
+  return result.kind === "refused" && result.error.reason === "idempotency_in_progress";
+}
+
+async function findRepeat(
+  { db, clock }: SubmitDeps,
+  { caller, idempotency }: SubmitInput,
+): Promise<CreateResult | null> {
+  if (idempotency === null) return null;
+  const known = await findIdempotency(db.read, {
+    account_id: caller.accountId,
+    mode: caller.mode,
+    route: idempotency.route,
+    key: idempotency.key,
+  });
+  if (known === null || known.expires_at <= clock.now()) return null;
+  return replay(known, idempotency);
+}
+
+/** The reply to a repeat: the first task again, once it is certain to survive. */
+async function finish(deps: SubmitDeps, caller: Caller, result: CreateResult): Promise<Submitted> {
+  if (result.kind === "refused") throw result.error;
+  const taskId = must(result.kind === "replayed" ? result.taskId : null, "the repeated task");
+  await deps.db.durable();
+  const warnings = await loadWarnings(deps.db.read, caller.accountId, taskId);
+  return { taskId, warnings, replayed: true };
+}
+
+function loadAllowedModel(deps: SubmitDeps, caller: Caller, body: JsonObject): Model {
+  const id = parseModelField(body);
+  if (!isAllowedModel(caller, id)) {
+    const allowed = (caller.models ?? []).join(", ");
+    throw new AppError(
+      "model_not_allowed",
+      `this key may not use model ${JSON.stringify(id.slice(0, 80))}; its allow-list holds ${allowed}`,
+      { param: "model" },
+    );
+  }
+  return deps.catalogue.load(id);
+}
+
+function noChannel(model: string): AppError {
+  return new AppError(
+    "no_channel",
+    `no channel serves ${model} for live keys yet; the operator adds one with "channels add", ` +
+      "and a test key (sk-test-…) can use the model in the sandbox meanwhile",
+    { param: "model", retryAfterSeconds: 60 },
+  );
+}
+
+function toIdempotencyRow(
+  { clock, idempotencyTtlMs }: SubmitDeps,
+  { caller, idempotency }: SubmitInput,
+  taskId: string,
+): IdempotencyRow | null {
+  if (idempotency === null) return null;
+  return {
+    account_id: caller.accountId,
+    mode: caller.mode,
+    route: idempotency.route,
+    key: idempotency.key,
+    digest: idempotency.digest,
+    task_id: taskId,
+    expires_at: clock.now() + idempotencyTtlMs,
+  };
+}
+
+type Priceable = Pick<Pending, "caller" | "submit" | "model">;
+
+/** A price for each, with the prices and ratios of this moment, or why there is none. */
+async function quoteAll(
+  { db }: Pick<SubmitDeps, "db">,
+  list: readonly Priceable[],
+): Promise<(ReturnType<typeof quote> | AppError)[]> {
+  const priceFor = await loadPricesInForce(
+    db,
+    list.map(({ caller }) => caller.accountId),
+  );
+  return list.map(({ caller, submit, model }) => {
+    try {
+      return quote(model, submit.request, {
+        references: submit.references.length,
+        promptBytes: Buffer.byteLength(submit.request.prompt),
+        ...priceFor(caller.accountId, model),
+      });
+    } catch (error) {
+      if (error instanceof AppError) return error;
+      throw error;
+    }
+  });
+}
+
+async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise<CreateResult[]> {
+  const now = deps.clock.now();
+  const prices = await quoteAll(deps, pending);
+  const results: (CreateResult | null)[] = prices.map((price) =>
+    price instanceof AppError ? { kind: "refused", error: price } : null,
+  );
+  const inputs = pending.flatMap((one, index): CreateInput[] => {
+    const price = prices[index];
+    if (price === undefined || price instanceof AppError) return [];
+    return [toCreateInput(deps, one, price, now)];
+  });
+  const created = await commitAll(deps, inputs, now);
+  let next = 0;
+  return results.map((result) => result ?? must(created[next++], "a result for every submit"));
+}
+
+async function commitAll(
+  { db }: SubmitDeps,
+  inputs: readonly CreateInput[],
+  now: number,
+): Promise<CreateResult[]> {
+  try {
+    return await db.transaction((tx) => createTasks(tx, inputs, now));
+  } catch (error) {
+    if (!isLockTimeout(error)) throw error;
+    // Most likely a twin in another process, which has the key and has not committed yet.
+    const isKeyed = inputs.some(({ idempotency }) => idempotency !== null);
+    throw isKeyed ? inProgress(error) : createBusyError(error);
+  }
+}
+
+function toCreateInput(
+  deps: SubmitDeps,
+  { caller, submit, taskId, body, idempotency }: Pending,
+  price: ReturnType<typeof quote>,
+  now: number,
+): CreateInput {
+  const task: NewTask = {
+    id: taskId,
+    accountId: caller.accountId,
+    keyId: caller.keyId,
+    mode: caller.mode,
+    stored: { request: submit.request, references: body.references, mask: body.mask },
+    warnings: submit.warnings,
+    price,
+    held: holdOf(price, submit.request.pictures),
+    webhook: submit.webhook,
+    language: submit.language,
+    createdAt: now,
+    deadlineAt: now + deps.deadlineMs,
+  };
+  return {
+    task,
+    references: body.kept,
+    cap: caller.cap,
+    tasksInFlight: caller.tasksInFlight,
+    idempotency,
+  };
+}

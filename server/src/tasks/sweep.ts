@@ -1,0 +1,93 @@
+/**
+ * Removes what is no longer kept: bytes whose links have ended, references of ended tasks, expired
+ * uploads and idempotency keys, old task records. The ledger is kept for ever.
+ */
+import type { Database, Handle } from "../db/database.ts";
+import {
+  deletePictureRows,
+  forgetObjects,
+  loadDueObjects,
+  loadOutputs,
+  loadReferences,
+} from "../images/store.ts";
+import type { Log } from "../lib/log.ts";
+import { createLoop } from "../lib/loop.ts";
+import type { Loop } from "../lib/loop.ts";
+import type { Clock } from "../lib/time.ts";
+import type { Storage } from "../storage/storage.ts";
+import { deleteExpiredIdempotency } from "./idempotency-store.ts";
+import { deleteTaskRows, loadEndedBefore } from "./sweep-store.ts";
+import type { TaskRef } from "./sweep-store.ts";
+
+export type SweepDeps = {
+  db: Database;
+  clock: Clock;
+  storage: Storage;
+  log: Log;
+  /** How long an ended task is kept, in milliseconds. */
+  retentionMs: number;
+};
+
+const sweepEveryMs = 60_000;
+const batchMax = 500;
+/** Rows a transaction, so that nothing waits long behind a sweep. */
+const transactionMax = 50;
+
+export function createSweeper(deps: SweepDeps): Loop {
+  return createLoop({
+    clock: deps.clock,
+    everyMs: sweepEveryMs,
+    turn: async () => ((await sweep(deps)) ? 0 : sweepEveryMs),
+    onError: (error) => deps.log.error({ err: error }, "a sweep failed"),
+  });
+}
+
+/** One round; true when a batch was full and more is likely to be due. */
+export async function sweep(deps: SweepDeps): Promise<boolean> {
+  const counts = [await sweepObjects(deps), await sweepKeys(deps), await sweepTasks(deps)];
+  return counts.some((count) => count >= batchMax);
+}
+
+/** Bytes go first: a row without bytes is harmless, bytes without a row would stay for ever. */
+async function sweepObjects({ db, clock, storage }: SweepDeps): Promise<number> {
+  const due = await loadDueObjects(db.read, clock.now(), batchMax);
+  for (const batch of chunksOf(due)) {
+    for (const { object } of batch) await storage.remove(object);
+    await db.transaction((tx) => forgetObjects(tx, batch));
+  }
+  return due.length;
+}
+
+async function sweepKeys({ db, clock }: SweepDeps): Promise<number> {
+  return db.transaction((tx) => deleteExpiredIdempotency(tx, clock.now(), batchMax));
+}
+
+async function sweepTasks({ db, clock, storage, retentionMs }: SweepDeps): Promise<number> {
+  const due = await loadEndedBefore(db.read, clock.now() - retentionMs, batchMax);
+  for (const batch of chunksOf(due)) {
+    for (const task of batch) {
+      for (const object of await loadRemainingObjects(db.read, task)) await storage.remove(object);
+    }
+    await db.transaction(async (tx) => {
+      for (const task of batch) {
+        await deletePictureRows(tx, task.accountId, task.id);
+        await deleteTaskRows(tx, task);
+      }
+    });
+  }
+  return due.length;
+}
+
+/** Objects of an ended task whose bytes have not gone before. */
+async function loadRemainingObjects(handle: Handle, { accountId, id }: TaskRef): Promise<string[]> {
+  const outputs = await loadOutputs(handle, accountId, id);
+  const references = await loadReferences(handle, accountId, id);
+  const remaining = [...outputs, ...references].filter(({ remove_at }) => remove_at !== null);
+  return remaining.map(({ object }) => object);
+}
+
+function chunksOf<T>(list: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(list.length / transactionMax) }, (_, index) =>
+    list.slice(index * transactionMax, (index + 1) * transactionMax),
+  );
+}

@@ -1,0 +1,92 @@
+/** What `tasks` and its JSON columns hold, as the rest of the room sees it. */
+import type { AttemptState, Mode, SlotState, TaskState } from "../db/schema.ts";
+import type { JobHandle } from "../providers/adapter.ts";
+import type { FrozenPrice, ImageRequest, Language, Warning } from "../models/model.ts";
+import type { TaskError } from "./errors.ts";
+import type { Decision } from "./failure.ts";
+
+/** Where a reference comes from, in the order of `image_urls`. */
+export type ReferenceSource =
+  /** To be fetched through the guard before the first attempt. */
+  | { from: "url"; url: string }
+  /** A link of our own: copied from storage before the first attempt. */
+  | { from: "object"; object: string }
+  /** Was in the body: stored, with its row, before the task was. */
+  | { from: "body" };
+
+/** `tasks.request_json`. */
+export type StoredRequest = {
+  request: ImageRequest;
+  references: readonly ReferenceSource[];
+  mask: ReferenceSource | null;
+};
+
+/** The position of a mask among a task's references. */
+export const maskPosition = -1;
+
+/** A task as the engine works with it. */
+export type Task = StoredRequest & {
+  accountId: string;
+  id: string;
+  mode: Mode;
+  keyId: string;
+  state: TaskState;
+  pictures: number;
+  openSlots: number;
+  price: FrozenPrice;
+  held: number;
+  createdAt: number;
+  deadlineAt: number;
+  cancelRequestedAt: number | null;
+};
+
+export type Slot = { slot: number; state: SlotState; captured: number; error: TaskError | null };
+
+/** `attempts.failure_json`: why an attempt made nothing, for the operator and for the next plan. */
+export type AttemptFailure = {
+  kind: string;
+  /** The upstream's own words, for operators only. */
+  message: string;
+  again: Decision["again"];
+  error: TaskError;
+  /** Not to be tried on the same channel before this time. */
+  retryAt: number;
+};
+
+/** One try at an upstream, for one or more slots. */
+export type Attempt = {
+  id: string;
+  slots: readonly number[];
+  channel: string;
+  upstreamModel: string;
+  state: AttemptState;
+  handle: JobHandle | null;
+  failure: AttemptFailure | null;
+  sentAt: number;
+};
+
+/** How one slot ends, in the transaction that ends it. */
+export type SlotEnd =
+  | { slot: number; state: "done"; captured: number }
+  | { slot: number; state: "failed"; error: TaskError };
+
+/** Everything a task is when it is created. */
+export type NewTask = {
+  id: string;
+  accountId: string;
+  keyId: string;
+  mode: Mode;
+  stored: StoredRequest;
+  warnings: readonly Warning[];
+  price: FrozenPrice;
+  held: number;
+  webhook: string | null;
+  language: Language | null;
+  createdAt: number;
+  deadlineAt: number;
+};
+
+/** The queue a task waits in: tasks of one model and mode share their channels. */
+export function laneOf(model: string, mode: Mode): string {
+  return `${mode}:${model}`;
+}
