@@ -1,0 +1,82 @@
+import type { FastifyRequest } from "fastify";
+
+import type { Caller } from "../accounts/caller.ts";
+import { isAllowedIp } from "../accounts/caller.ts";
+import type { Keys } from "../accounts/keys.ts";
+import type { RequestLimits } from "../accounts/limits.ts";
+import { AppError } from "../lib/errors.ts";
+import { assertKnownResponseVersion, assertSingleHeaders } from "./headers.ts";
+import { callerOf } from "./request.ts";
+
+export type AuthDeps = {
+  keys: Pick<Keys, "verify">;
+  requestLimits: RequestLimits;
+};
+
+/** What happens before a body is read, as `onRequest` hooks of the routes that need a key. */
+export type Auth = {
+  /** Finds the caller and puts it on the request. Throws 401, 403, and 400 for unclear headers. */
+  identify: (request: FastifyRequest) => Promise<void>;
+  /**
+   * Spends one request of the key's allowance a minute. Throws `rate_limited`. The submit spends it
+   * later, because a repeat of a known idempotency key is never limited.
+   */
+  limit: (request: FastifyRequest) => Promise<void>;
+  /** The same as a function, for the submit. */
+  spend: (caller: Caller) => void;
+};
+
+/** Longer than any key of ours: noise costs no look-up. */
+const tokenPattern = /^Bearer +([!-~]{1,256})$/i;
+
+const howToMakeKeys = 'keys are made on the server with "node server/src/main.ts keys create"';
+
+export function createAuth(deps: AuthDeps): Auth {
+  return {
+    identify: (request) => identify(deps, request),
+    limit: async (request) => spendRequest(deps, callerOf(request)),
+    spend: (caller) => spendRequest(deps, caller),
+  };
+}
+
+async function identify(deps: AuthDeps, request: FastifyRequest): Promise<void> {
+  assertSingleHeaders(request.raw.rawHeaders);
+  const caller = await deps.keys.verify(parseToken(request.headers.authorization));
+  // One text for all three: whoever guesses keys learns nothing from the answer.
+  if (caller === null) throw unauthorized("the API key is unknown, revoked or expired");
+  if (!isAllowedIp(caller, request.ip)) {
+    throw new AppError(
+      "ip_not_allowed",
+      `this key may not be used from ${request.ip}; its list of allowed addresses does not hold it`,
+    );
+  }
+  assertKnownResponseVersion(request.headers);
+  request.caller = caller;
+}
+
+function parseToken(header: string | undefined): string {
+  if (header === undefined) {
+    throw unauthorized('header Authorization is missing; send "Authorization: Bearer sk-…"');
+  }
+  const token = tokenPattern.exec(header)?.[1];
+  if (token === undefined) {
+    throw unauthorized('header Authorization is not of the form "Bearer sk-…"');
+  }
+  return token;
+}
+
+function unauthorized(what: string): AppError {
+  return new AppError("invalid_api_key", `${what}; ${howToMakeKeys}`, { param: "Authorization" });
+}
+
+function spendRequest(deps: AuthDeps, caller: Caller): void {
+  if (caller.requestsPerMinute === null) return;
+  const decision = deps.requestLimits.take(caller.keyId, caller.requestsPerMinute);
+  if (decision.allowed) return;
+  throw new AppError(
+    "rate_limited",
+    `this key may make ${caller.requestsPerMinute} requests a minute; ` +
+      `try again in ${decision.retryAfterSeconds} s`,
+    { retryAfterSeconds: decision.retryAfterSeconds },
+  );
+}

@@ -1,0 +1,25 @@
+import type { FastifyRequest } from "fastify";
+
+import type { Caller } from "../accounts/caller.ts";
+import { must } from "../lib/errors.ts";
+import type { ResponseContract } from "./headers.ts";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    contract: ResponseContract;
+    /** Null on routes that need no key. */
+    caller: Caller | null;
+  }
+}
+
+/** The caller that the route's `onRequest` hook found. */
+export function callerOf(request: FastifyRequest): Caller {
+  return must(request.caller, "the caller of an authenticated route");
+}
+
+/** The path as the client wrote it, without its query. */
+export function pathOf(request: FastifyRequest): string {
+  const url = request.raw.url ?? "/";
+  const end = url.indexOf("?");
+  return end === -1 ? url : url.slice(0, end);
+}

@@ -1,0 +1,60 @@
+/**
+ * Queries as the wire types say them. Bodies of a submit are not here: `models/` validates them by
+ * the rows of the catalogue.
+ */
+import { z } from "zod";
+
+import type {
+  ErrorReason,
+  ModelListQuery,
+  ModelSchemaQuery,
+  Warning as WireWarning,
+} from "../../../client/src/types.ts";
+import type { Reason } from "../lib/errors.ts";
+import { AppError } from "../lib/errors.ts";
+import type { Language, Warning } from "../models/model.ts";
+import { languages } from "../models/model.ts";
+
+export const modelListQuery = z.object({ expand: z.string().optional() });
+
+export const modelSchemaQuery = z.object({
+  model: z.string().min(1),
+  operation: z.literal("image_generation").optional(),
+});
+
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
+type AllTrue<T extends readonly true[]> = T;
+
+/** Does not compile while the wire types say something else than the server. */
+export type WireTypesAgree = AllTrue<
+  [
+    Same<z.output<typeof modelListQuery>, ModelListQuery>,
+    Same<z.output<typeof modelSchemaQuery>, ModelSchemaQuery>,
+    Same<Reason, ErrorReason>,
+    Same<Warning, WireWarning>,
+  ]
+>;
+
+/** Parses a query. Throws `missing_parameter` or `invalid_parameter` for the first field at fault. */
+export function parseQuery<T>(schema: z.ZodType<T>, query: unknown): T {
+  const result = schema.safeParse(query);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const param = String(issue?.path[0] ?? "query");
+  const isMissing = typeof query === "object" && query !== null && !Object.hasOwn(query, param);
+  if (isMissing) {
+    throw new AppError("missing_parameter", `query parameter ${param} is missing`, { param });
+  }
+  throw new AppError(
+    "invalid_parameter",
+    `query parameter ${param} is not valid: ${issue?.message ?? "it is not known"}`,
+    { param },
+  );
+}
+
+/** The language of error texts: trimmed, in any letter case; everything that is not one reads as `en`. */
+export function parseLanguage(value: unknown): Language {
+  if (typeof value !== "string") return "en";
+  const word = value.trim().toLowerCase();
+  return languages.find((language) => language === word) ?? "en";
+}

@@ -1,0 +1,73 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+
+import type { Caller } from "../accounts/caller.ts";
+import { AppError } from "../lib/errors.ts";
+import { isId } from "../lib/ids.ts";
+import type { Language } from "../models/model.ts";
+import type { Auth } from "./auth.ts";
+import { callerOf } from "./request.ts";
+import { parseLanguage } from "./schemas.ts";
+
+export type TaskInput = { caller: Caller; taskId: string; language: Language };
+
+export type TaskView = {
+  /** The task object as JSON text: the verb may keep the text of an ended task. */
+  json: string;
+  /** True in a final state: the task will never read differently. */
+  ended: boolean;
+};
+
+export type TasksDeps = {
+  auth: Auth;
+  /** Null for an unknown task, and for one of another account or mode. */
+  readTask: (input: TaskInput) => Promise<TaskView | null>;
+  /** The task after the call; null as above. Throws `task_already_ended`. */
+  cancelTask: (input: TaskInput) => Promise<TaskView | null>;
+};
+
+type TaskRoute = { Params: { id: string }; Querystring: { language?: unknown } };
+type TaskRequest = FastifyRequest<TaskRoute>;
+
+/** Seconds after which asking again is worth while: about what a fast model takes. */
+const pollAfterSeconds = "1";
+
+export function registerTasks(app: FastifyInstance, deps: TasksDeps): void {
+  const onRequest = [deps.auth.identify, deps.auth.limit];
+  app.get<TaskRoute>("/v1/tasks/:id", { onRequest }, async (request, reply) => {
+    const view = await deps.readTask(inputOf(request));
+    return sendTask(reply, request.params.id, view, 200);
+  });
+  app.post<TaskRoute>("/v1/tasks/:id/cancel", { onRequest }, async (request, reply) => {
+    const view = await deps.cancelTask(inputOf(request));
+    return sendTask(reply, request.params.id, view, view?.ended === false ? 202 : 200);
+  });
+}
+
+function inputOf(request: TaskRequest): TaskInput {
+  const taskId = request.params.id;
+  if (!isId("task", taskId)) throw taskNotFound(taskId);
+  return { caller: callerOf(request), taskId, language: parseLanguage(request.query.language) };
+}
+
+/** Polls are most of the traffic: the ready text goes out without being parsed or serialised again. */
+function sendTask(
+  reply: FastifyReply,
+  taskId: string,
+  view: TaskView | null,
+  status: 200 | 202,
+): FastifyReply {
+  if (view === null) throw taskNotFound(taskId);
+  if (!view.ended) reply.header("retry-after", pollAfterSeconds);
+  return reply
+    .code(status)
+    .header("content-type", "application/json; charset=utf-8")
+    .send(`{"code":${status},"data":${view.json}}`);
+}
+
+function taskNotFound(taskId: string): AppError {
+  return new AppError(
+    "task_not_found",
+    `task ${JSON.stringify(taskId.slice(0, 80))} does not exist for this key, or is no longer kept`,
+    { param: "task_id" },
+  );
+}
