@@ -1,0 +1,133 @@
+/** Finds the command on the command line, runs it, and turns what happens into output and an exit code. */
+import { parseArgs } from "node:util";
+
+import { ConfigError, parseConfig } from "../config.ts";
+import { openInstallation } from "../installation.ts";
+import { AppError } from "../lib/errors.ts";
+import { redact } from "../lib/log.ts";
+import { SecretFileError } from "../lib/secrets.ts";
+import { accountCommands } from "./accounts.ts";
+import { UsageError } from "./command.ts";
+import type { Command, CommandInput } from "./command.ts";
+import { doctorCommands } from "./doctor.ts";
+import { keyCommands } from "./keys.ts";
+import { priceCommands } from "./prices.ts";
+import { serve } from "./serve.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const commands: readonly Command[] = [
+  ...keyCommands,
+  ...accountCommands,
+  ...priceCommands,
+  ...doctorCommands,
+];
+
+export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
+
+/** Resolves with the exit code: 0 done, 1 refused or failed, 2 the command line or configuration is wrong. */
+export async function runCommand(args: readonly string[], env: Environment): Promise<number> {
+  try {
+    const [first] = args;
+    if (first === undefined || first === "help" || first === "--help" || first === "-h") {
+      process.stdout.write(`${renderHelp()}\n`);
+      return first === undefined ? exitCodes.usage : exitCodes.ok;
+    }
+    if (first === "serve") return await serve(parseConfig(env), args.slice(1));
+    return await runOne(args, env);
+  } catch (error) {
+    return reportError(error);
+  }
+}
+
+async function runOne(args: readonly string[], env: Environment): Promise<number> {
+  const command = findCommand(args);
+  const rest = args.slice(command.name.split(" ").length);
+  const { input, json } = parseInput(command, rest);
+  const installation = await openInstallation(parseConfig({ DARKROOM_LOG_LEVEL: "warn", ...env }));
+  try {
+    const result = await command.run(installation, input);
+    process.stdout.write(json ? `${JSON.stringify(result.json)}\n` : `${result.text}\n`);
+    return result.ok === false ? exitCodes.failed : exitCodes.ok;
+  } finally {
+    await installation.close();
+  }
+}
+
+function findCommand(args: readonly string[]): Command {
+  const found = commands.find(({ name }) => {
+    const words = name.split(" ");
+    return words.every((word, index) => args[index] === word);
+  });
+  if (found !== undefined) return found;
+  const words = args.slice(0, 2).join(" ");
+  throw new UsageError(`"${words}" is not a command; "help" lists all of them`);
+}
+
+function parseInput(
+  command: Command,
+  args: readonly string[],
+): { input: CommandInput; json: boolean } {
+  const { values, positionals } = parseCommandLine(command, args);
+  const wanted = command.positionals.filter((name) => !name.endsWith("?")).length;
+  if (positionals.length < wanted || positionals.length > command.positionals.length) {
+    throw new UsageError(`use: ${command.name} ${command.usage}`);
+  }
+  const option = (name: string): string | null => {
+    const value = values[name];
+    return typeof value === "string" ? value : null;
+  };
+  const input: CommandInput = {
+    option,
+    required: (name) => {
+      const value = option(name);
+      if (value === null)
+        throw new UsageError(`--${name} is missing; use: ${command.name} ${command.usage}`);
+      return value;
+    },
+    flag: (name) => values[name] === true,
+    word: (index) => positionals[index] ?? null,
+  };
+  return { input, json: values["json"] === true };
+}
+
+function parseCommandLine(command: Command, args: readonly string[]): CommandLine {
+  const options: Command["options"] = { ...command.options, json: { type: "boolean" } };
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new UsageError(`${error.message.split(". ")[0]}; use: ${command.name} ${command.usage}`);
+  }
+}
+
+type CommandLine = {
+  values: Readonly<Record<string, unknown>>;
+  positionals: readonly string[];
+};
+
+function renderHelp(): string {
+  const lines = commands.map(({ name, usage, summary }) => `  ${name} ${usage}\n      ${summary}`);
+  return [
+    "Darkroom: a self-hosted gateway to every image model.",
+    "",
+    "  serve\n      Runs the gateway. docs/configuration.md lists its environment variables.",
+    ...lines,
+    "",
+    "Every command but serve takes --json: standard output is then one JSON object.",
+  ].join("\n");
+}
+
+function reportError(error: unknown): number {
+  if (error instanceof UsageError || error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`);
+    return exitCodes.usage;
+  }
+  if (error instanceof AppError || error instanceof SecretFileError) {
+    process.stderr.write(`${error.message}\n`);
+    return exitCodes.failed;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`an internal error: ${redact(text, 4_000)}\n`);
+  return exitCodes.failed;
+}

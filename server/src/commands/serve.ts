@@ -1,0 +1,77 @@
+import { createApp } from "../app.ts";
+import type { App } from "../app.ts";
+import { checkServable } from "../config.ts";
+import type { Config } from "../config.ts";
+import { openInstallation } from "../installation.ts";
+import type { Installation } from "../installation.ts";
+import { UsageError } from "./command.ts";
+import { makeFirstKey, makeSample } from "./first-start.ts";
+
+/** Second signal: leave at once, as the database and the queue allow at any moment. */
+const forcedExitCode = 130;
+
+/** Runs the gateway until a signal stops it. */
+export async function serve(config: Config, args: readonly string[]): Promise<number> {
+  if (args.length > 0) throw new UsageError(`serve takes no words such as "${args[0]}" yet`);
+  checkServable(config);
+  const installation = await openInstallation(config);
+  const app = createApp(installation);
+  const stopped = stopOnSignal(installation, app);
+  const address = await app.start();
+  process.stdout.write(`darkroom ready ${address}\n`);
+  await welcome(installation, app, address);
+  return stopped;
+}
+
+/** On the first start: a key to try things with, and a picture to see that everything works. */
+async function welcome(installation: Installation, app: App, address: string): Promise<void> {
+  const token = await makeFirstKey(installation);
+  if (token === null) return;
+  const body = JSON.stringify({
+    model: "gemini-3.1-flash-lite-image",
+    prompt: "A lighthouse at dusk, seen from the sea",
+    size: "16:9",
+  });
+  const lines = [
+    "",
+    'First start: made the account "default" and a test key, shown only now:',
+    "",
+    `  ${token}`,
+    "",
+    "Ask for a picture:",
+    "",
+    `  curl ${address}/v1/images/generations -H "Authorization: Bearer ${token}" -H "Content-Type: application/json" -d '${body}'`,
+    "",
+    "Ask how it is going, with the task_id of the reply:",
+    "",
+    `  curl -H "Authorization: Bearer ${token}" ${address}/v1/tasks/TASK_ID`,
+    "",
+  ];
+  process.stdout.write(lines.join("\n"));
+  try {
+    const link = await makeSample(installation.clock, app, { token, body });
+    process.stdout.write(`\nA sample picture, made through that API just now:\n\n  ${link}\n\n`);
+  } catch (error) {
+    installation.log.error({ err: error }, "the sample picture could not be made");
+  }
+}
+
+function stopOnSignal({ log }: Installation, app: App): Promise<number> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    const stop = (signal: NodeJS.Signals): void => {
+      if (stopping) process.exit(forcedExitCode);
+      stopping = true;
+      log.info({ signal }, "stopping");
+      app.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.error({ err: error }, "the stop failed");
+          resolve(1);
+        },
+      );
+    };
+    process.on("SIGTERM", stop);
+    process.on("SIGINT", stop);
+  });
+}

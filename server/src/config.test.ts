@@ -1,0 +1,211 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { inspect } from "node:util";
+
+import { ConfigError, checkServable, parseConfig, renderVariables } from "./config.ts";
+
+function problemsOf(env: Record<string, string | undefined>): readonly string[] {
+  try {
+    parseConfig(env);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.problems;
+  }
+  return assert.fail(`accepted ${JSON.stringify(env)}`);
+}
+
+test("an empty environment gives the documented defaults", () => {
+  const folder = resolve("./data");
+  assert.deepEqual(parseConfig({}), {
+    http: { host: "127.0.0.1", port: 8_787, publicUrl: null, bodyBytesMax: 33_554_432 },
+    data: {
+      folder,
+      secretFile: join(folder, "secret"),
+      database: { kind: "sqlite", path: join(folder, "darkroom.db") },
+    },
+    results: { ttlMs: 86_400_000, ttlMsByModel: new Map() },
+    uploads: { ttlMs: 259_200_000 },
+    tasks: {
+      deadlineMs: 1_800_000,
+      retentionMs: 2_592_000_000,
+      idempotencyTtlMs: 86_400_000,
+      workerTasksMax: 10_000,
+    },
+    images: { processesMax: Math.max(1, availableParallelism() - 1) },
+    egress: { allow: [] },
+    log: { level: "info" },
+  });
+});
+
+test("every variable reaches its place", () => {
+  const config = parseConfig({
+    DARKROOM_HOST: "::1",
+    DARKROOM_PORT: "0",
+    DARKROOM_DATA: "/srv/darkroom",
+    DARKROOM_PUBLIC_URL: "https://Pictures.Example.com:443/api",
+    DARKROOM_DATABASE_URL: "",
+    DARKROOM_SECRET_FILE: "/run/secrets/darkroom",
+    DARKROOM_BODY_LIMIT: "1024",
+    DARKROOM_RESULT_TTL: "10, flux-2-pro=20,gemini-2.5-flash-image-preview=30",
+    DARKROOM_UPLOAD_TTL: "2",
+    DARKROOM_TASK_DEADLINE: "3",
+    DARKROOM_TASK_RETENTION: "4",
+    DARKROOM_IDEMPOTENCY_TTL: "5",
+    DARKROOM_EGRESS_ALLOW: "127.0.0.0/8, fd00::/8",
+    DARKROOM_LOG_LEVEL: "debug",
+    DARKROOM_WORKER_TASKS: "6",
+    DARKROOM_PICTURE_PROCESSES: "7",
+    PATH: "/bin",
+  });
+  const ttlMsByModel = new Map([
+    ["flux-2-pro", 20_000],
+    ["gemini-2.5-flash-image-preview", 30_000],
+  ]);
+  assert.deepEqual(config, {
+    http: {
+      host: "::1",
+      port: 0,
+      publicUrl: "https://pictures.example.com/api",
+      bodyBytesMax: 1_024,
+    },
+    data: {
+      folder: resolve("/srv/darkroom"),
+      secretFile: resolve("/run/secrets/darkroom"),
+      database: { kind: "sqlite", path: join(resolve("/srv/darkroom"), "darkroom.db") },
+    },
+    results: { ttlMs: 10_000, ttlMsByModel },
+    uploads: { ttlMs: 2_000 },
+    tasks: { deadlineMs: 3_000, retentionMs: 4_000, idempotencyTtlMs: 5_000, workerTasksMax: 6 },
+    images: { processesMax: 7 },
+    egress: { allow: ["127.0.0.0/8", "fd00::/8"] },
+    log: { level: "debug" },
+  });
+});
+
+test("a configuration cannot be changed", () => {
+  const config = parseConfig({ DARKROOM_EGRESS_ALLOW: "127.0.0.0/8" });
+  for (const part of [
+    config,
+    ...Object.values(config),
+    config.data.database,
+    config.egress.allow,
+  ]) {
+    assert.ok(Object.isFrozen(part), inspect(part));
+  }
+});
+
+test("all problems are reported at once, each by its variable's name", () => {
+  const problems = problemsOf({
+    DARKROOM_PORT: "http",
+    DARKROOM_LOG_LEVEL: "loud",
+    DARKROOM_UPLOAD_TTL: "-1",
+    DARKROOM_PROT: "80",
+  });
+  assert.deepEqual(problems, [
+    'DARKROOM_PORT "http" cannot be used; give a whole number from 0 to 65535',
+    'DARKROOM_UPLOAD_TTL "-1" cannot be used; give whole seconds from 1 to 315360000',
+    'DARKROOM_LOG_LEVEL "loud" cannot be used; give one of trace, debug, info, warn, error, fatal, silent',
+    "DARKROOM_PROT is not a known variable; the nearest known name is DARKROOM_PORT",
+  ]);
+});
+
+test("the error's message lists every problem", () => {
+  assert.throws(
+    () => parseConfig({ DARKROOM_PORT: "x", DARKROOM_HOTS: "y" }),
+    (error: Error) => /DARKROOM_PORT/.test(error.message) && /DARKROOM_HOST/.test(error.message),
+  );
+});
+
+const refused: Record<string, string[]> = {
+  DARKROOM_HOST: ["http://localhost", "localhost:80", "[::1]", "a b", "-a", "a..b"],
+  DARKROOM_PORT: ["65536", "-1", "80.5", "0x50", " 80", "1e3"],
+  DARKROOM_DATA: ["a\0b"],
+  DARKROOM_PUBLIC_URL: [
+    "pictures.example.com",
+    "ftp://example.com",
+    "https://example.com/",
+    "https://example.com/a/",
+    "https://example.com/?a",
+    "https://example.com#a",
+    "https://user:pw@example.com",
+    "https://",
+    "https:///example.com",
+    "https://exa mple.com",
+  ],
+  DARKROOM_DATABASE_URL: ["mysql://localhost/x", "./darkroom.db", "postgres:/x", "postgres://["],
+  DARKROOM_BODY_LIMIT: ["1023", "268435457", "32MB", "1.5"],
+  DARKROOM_RESULT_TTL: ["0", "1h", "flux-2-pro=3600", "10,", "10,20", "10,a=0", "10,a=1,a=2"],
+  DARKROOM_UPLOAD_TTL: ["0", "315360001", "9999999999999999999"],
+  DARKROOM_TASK_DEADLINE: ["0", "30m"],
+  DARKROOM_TASK_RETENTION: ["0"],
+  DARKROOM_IDEMPOTENCY_TTL: ["0"],
+  DARKROOM_EGRESS_ALLOW: [
+    "10.0.0.0",
+    "10.0.0.0/33",
+    "010.0.0.0/8",
+    "fd00::/129",
+    "localhost/8",
+    ",",
+  ],
+  DARKROOM_LOG_LEVEL: ["INFO", "verbose"],
+  DARKROOM_WORKER_TASKS: ["0", "100001"],
+  DARKROOM_PICTURE_PROCESSES: ["0", "257"],
+};
+
+for (const [name, texts] of Object.entries(refused)) {
+  test(`values that ${name} cannot have are refused by its name`, () => {
+    for (const text of texts) {
+      const problems = problemsOf({ [name]: text });
+      assert.equal(problems.length, 1, text);
+      assert.ok(problems[0]?.startsWith(`${name} `), problems[0]);
+    }
+  });
+}
+
+test("variables that only the tests read are left alone", () => {
+  assert.doesNotThrow(() => parseConfig({ DARKROOM_TEST_POSTGRES_URL: "postgres://localhost" }));
+});
+
+test("a PostgreSQL database is understood, and serve says that it cannot run on it yet", () => {
+  const url = "postgres://user:very-secret@localhost/darkroom";
+  const config = parseConfig({ DARKROOM_DATABASE_URL: url });
+  assert.ok(config.data.database.kind === "postgres");
+  assert.equal(config.data.database.url.reveal(), url);
+  assert.throws(() => checkServable(config), /DARKROOM_DATABASE_URL .*SQLite/);
+  assert.doesNotThrow(() => checkServable(parseConfig({})));
+});
+
+test("the password of a database is shown nowhere", () => {
+  const config = parseConfig({ DARKROOM_DATABASE_URL: "postgres://user:very-secret@localhost/x" });
+  const [problem = ""] = problemsOf({
+    DARKROOM_DATABASE_URL: "mysql://user:very-secret@localhost",
+  });
+  const shown = `${inspect(config, { depth: 9 })}${JSON.stringify(config)}${problem}`;
+  assert.doesNotMatch(shown, /very-secret/);
+  assert.match(shown, /\*\*\*/);
+});
+
+/** The formatter pads the cells of a table, so neither spaces nor the lengths of rules count. */
+function unpad(table: string): string {
+  return table.trim().replaceAll(/ +/g, " ").replaceAll(/-+/g, "-");
+}
+
+test("docs/configuration.md holds the table of the variables as the code has them", () => {
+  const file = new URL("../../docs/configuration.md", import.meta.url);
+  const [before = "", rest = ""] = readFileSync(file, "utf8").split("<!-- variables -->");
+  const [table = "", after = ""] = rest.split("<!-- /variables -->");
+  assert.ok(before !== "" && after !== "", "the markers are there");
+  if (process.env["UPDATE_DOCS"] === "1") {
+    const parts = [before, "<!-- variables -->\n\n", renderVariables(), "\n\n<!-- /variables -->"];
+    writeFileSync(file, [...parts, after].join(""));
+    return;
+  }
+  assert.equal(
+    unpad(table),
+    unpad(renderVariables()),
+    "run this test with UPDATE_DOCS=1 to write the table",
+  );
+});

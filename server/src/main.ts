@@ -1,0 +1,21 @@
+/**
+ * The entry of every command. It imports nothing of ours before the Node version is known to be right
+ * and the compile cache is on: with the cache a start takes a third of the time.
+ */
+import { enableCompileCache } from "node:module";
+import { join, resolve } from "node:path";
+
+const nodeMajorMin = 24;
+const major = Number(process.versions.node.split(".")[0]);
+
+if (major < nodeMajorMin) {
+  process.stderr.write(
+    `Darkroom needs Node ${nodeMajorMin} or newer, and this is ${process.versions.node}. ` +
+      'Start it with "npm start", which brings its own Node on Linux and Windows, or install Node 24.\n',
+  );
+  process.exitCode = 1;
+} else {
+  enableCompileCache(join(resolve(process.env["DARKROOM_DATA"] || "./data"), "compile-cache"));
+  const { runCommand } = await import("./commands/run.ts");
+  process.exitCode = await runCommand(process.argv.slice(2), process.env);
+}
