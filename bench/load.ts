@@ -5,21 +5,22 @@ export type Load = { perSecond: number; p50: number; p99: number; failed: number
 export type LoadOptions = {
   url: string;
   method?: "GET" | "POST";
-  headers?: Record<string, string>;
+  headers: Record<string, string>;
   body?: string;
+  /** What each connection asks for, in turn. */
+  requests: { path: string }[];
   connections: number;
   seconds: number;
 };
 
-/** Loads one address from a thread of its own; latencies in milliseconds. */
+/** Loads one server from a thread of its own; latencies in milliseconds. */
 export async function load(options: LoadOptions): Promise<Load> {
+  const { url, method = "GET", headers, body, requests, connections, seconds } = options;
   const result = await autocannon({
-    url: options.url,
-    method: options.method ?? "GET",
-    headers: options.headers ?? {},
-    ...(options.body === undefined ? {} : { body: options.body }),
-    connections: options.connections,
-    duration: options.seconds,
+    url,
+    requests: requests.map(({ path }) => ({ method, path, headers, ...(body && { body }) })),
+    connections,
+    duration: seconds,
     workers: 1,
   });
   return {

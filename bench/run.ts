@@ -1,15 +1,21 @@
 /** `npm run bench [-- SUITE …]`: prints one table a suite. */
+import { benchProcess } from "./process.ts";
 import { benchSubmit } from "./submit.ts";
 
+const rounds = 5;
+const secondsARound = 5;
+
 const suites: Record<string, () => Promise<void>> = {
-  submit: () => benchSubmit(5, 5),
+  submit: () => benchSubmit(rounds, secondsARound),
+  process: benchProcess,
 };
 
 const wanted = process.argv.slice(2);
 for (const name of wanted.length === 0 ? Object.keys(suites) : wanted) {
   const suite = suites[name];
-  if (suite === undefined)
+  if (suite === undefined) {
     throw new Error(`no suite ${name}; use ${Object.keys(suites).join(", ")}`);
+  }
   process.stdout.write(`\n## ${name}\n`);
   await suite();
 }

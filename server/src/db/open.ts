@@ -6,7 +6,6 @@ import type { Clock } from "../lib/time.ts";
 import type { Database } from "./database.ts";
 import { isMigrated, migrateToLatest } from "./migrate.ts";
 import type { OpenedDatabase } from "./opened.ts";
-import { openPostgres } from "./postgres.ts";
 import { openSqlite } from "./sqlite.ts";
 import type { SyncDescriptor } from "./wal-file.ts";
 
@@ -48,5 +47,8 @@ export async function openDatabase(target: DatabaseTarget, deps: DatabaseDeps): 
 }
 
 async function openTarget(target: DatabaseTarget, deps: DatabaseDeps): Promise<OpenedDatabase> {
-  return target.kind === "sqlite" ? openSqlite(target.path, deps) : openPostgres(target, deps);
+  if (target.kind === "sqlite") return openSqlite(target.path, deps);
+  // An installation on SQLite does without the 10 MB of the other driver.
+  const { openPostgres } = await import("./postgres.ts");
+  return openPostgres(target, deps);
 }

@@ -9,6 +9,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import * as undici from "undici";
+
 import { createTestClock } from "../../test/support/clock.ts";
 import { createIdentity, startPeer, startTcpPeer, startTlsPeer } from "../../test/support/peers.ts";
 import { createAddressPolicy } from "./address.ts";
@@ -200,7 +202,7 @@ test("trusting one range lends nothing to local names and odd ports outside of i
 /** Why the connector alone, without the checks of URLs before it, does not connect. */
 async function findConnectProblem(judge: AddressPolicy["judge"], url: string): Promise<unknown> {
   const { hostname, protocol, port } = new URL(url);
-  const connect = createConnector({
+  const connect = createConnector(undici, {
     policy: { ...createAddressPolicy([]), judge },
     resolve: (name) => Promise.resolve([name === "mapped.example" ? "::ffff:7f00:1" : "127.0.0.1"]),
     timeoutMs: 5_000,

@@ -11,8 +11,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { BlockList, LookupFunction } from "node:net";
 import { callbackify } from "node:util";
-import { Agent, buildConnector, request as sendRequest } from "undici";
-import type { Dispatcher } from "undici";
+import type { Agent, buildConnector, Dispatcher } from "undici";
 import { assert } from "./errors.ts";
 import { createAddressPolicy } from "./address.ts";
 import type { AddressPolicy } from "./address.ts";
@@ -107,9 +106,15 @@ const headerBytesCeiling = 65_536;
 /** Undici's own connect timer runs on the real clock; it cleans up after the injected one has decided. */
 const connectGraceMs = secondMs;
 
-type Agents = { fresh: Agent; pooled: Agent };
+type Undici = typeof import("undici");
+type Agents = { fresh: Agent; pooled: Agent; send: Undici["request"] };
 
-type Outbound = { policy: AddressPolicy; agents: Agents; clock: Clock; connectTimeoutMs: number };
+type Outbound = {
+  policy: AddressPolicy;
+  loadAgents: () => Promise<Agents>;
+  clock: Clock;
+  connectTimeoutMs: number;
+};
 
 /** Asks the operating system, as every other program does: hosts file, search list, IPv4 and IPv6. */
 export async function systemResolver(hostname: string): Promise<readonly string[]> {
@@ -122,22 +127,29 @@ export function createEgress(options: EgressOptions): Egress {
   const connectTimeoutMs = options.connectTimeoutMs ?? 5 * secondMs;
   const policy = createAddressPolicy(options.allow);
   const timeoutMs = connectTimeoutMs + connectGraceMs;
-  const connect = createConnector({ policy, resolve: options.resolve, timeoutMs });
-  const agents = createAgents(connect, options.connectionsMax ?? 256);
-  const outbound: Outbound = { policy, agents, clock: options.clock, connectTimeoutMs };
+  let agents: Promise<Agents> | null = null;
+  // With the first request only: a gateway that fetches nothing does without the 30 MB of undici.
+  const loadAgents = (): Promise<Agents> =>
+    (agents ??= createAgents(
+      { policy, resolve: options.resolve, timeoutMs },
+      options.connectionsMax ?? 256,
+    ));
+  const outbound: Outbound = { policy, loadAgents, clock: options.clock, connectTimeoutMs };
   return {
     request: (url, request) => exchangeWith(outbound, url, request),
     checkUrl: (url, { lengthMax } = {}) =>
       checkDestination(parseDestination(url, lengthMax), policy),
     close: async () => {
-      await Promise.all([agents.fresh.destroy(), agents.pooled.destroy()]);
+      const loaded = await agents;
+      await Promise.all([loaded?.fresh.destroy(), loaded?.pooled.destroy()]);
     },
   };
 }
 
-function createAgents(connect: buildConnector.connector, connections: number): Agents {
+async function createAgents(options: ConnectorOptions, connections: number): Promise<Agents> {
+  const undici = await import("undici");
   const shared = {
-    connect,
+    connect: createConnector(undici, options),
     connections,
     allowH2: false,
     maxHeaderSize: headerBytesCeiling,
@@ -147,8 +159,9 @@ function createAgents(connect: buildConnector.connector, connections: number): A
   };
   return {
     // To undici, no pipelining at all means one request a connection.
-    fresh: new Agent({ ...shared, pipelining: 0 }),
-    pooled: new Agent({ ...shared, pipelining: 1, keepAliveMaxTimeout: 30 * secondMs }),
+    fresh: new undici.Agent({ ...shared, pipelining: 0 }),
+    pooled: new undici.Agent({ ...shared, pipelining: 1, keepAliveMaxTimeout: 30 * secondMs }),
+    send: undici.request,
   };
 }
 
@@ -207,13 +220,14 @@ async function sendHop(
   { hop, request }: { hop: Hop; request: EgressRequest },
 ): Promise<Response> {
   const { headersTimeoutMs = 10 * secondMs, headerBytesMax = 8_192 } = request;
-  const agent = request.keepAlive === true ? outbound.agents.pooled : outbound.agents.fresh;
+  const { fresh, pooled, send } = await outbound.loadAgents();
+  const agent = request.keepAlive === true ? pooled : fresh;
   // Undici opens a connection for a request that is already called off.
   exchange.signal.throwIfAborted();
   exchange.enter(outbound.connectTimeoutMs, "no connection");
   const response = await orAborted(
     exchange.signal,
-    sendRequest(hop.url, {
+    send(hop.url, {
       dispatcher: agent.compose(
         noteStart(() => {
           exchange.markSent();
@@ -280,11 +294,18 @@ export type ConnectorOptions = { policy: AddressPolicy; resolve: Resolve; timeou
  * each address once more inside Node. TLS is put on top of an open connection because `tls.connect`
  * ignores `blockList` (Node 24.21).
  */
-export function createConnector(options: ConnectorOptions): buildConnector.connector {
+export function createConnector(
+  undici: Pick<Undici, "buildConnector">,
+  options: ConnectorOptions,
+): buildConnector.connector {
   const { policy, timeoutMs } = options;
-  const openPublic = createOpener(options, policy.publicBlockList);
-  const openTrusted = createOpener(options, policy.trustedBlockList);
-  const secure = buildConnector({ allowH2: false, rejectUnauthorized: true, timeout: timeoutMs });
+  const openPublic = createOpener(undici, options, policy.publicBlockList);
+  const openTrusted = createOpener(undici, options, policy.trustedBlockList);
+  const secure = undici.buildConnector({
+    allowH2: false,
+    rejectUnauthorized: true,
+    timeout: timeoutMs,
+  });
   return (target, callback) => {
     const { hostname, protocol } = target;
     const port = findPort(protocol, target.port);
@@ -306,9 +327,13 @@ type Opener = (
   callback: buildConnector.Callback,
 ) => void;
 
-function createOpener(options: ConnectorOptions, blockList: BlockList): Opener {
+function createOpener(
+  undici: Pick<Undici, "buildConnector">,
+  options: ConnectorOptions,
+  blockList: BlockList,
+): Opener {
   return ({ hostname, port }, callback) => {
-    const open = buildConnector({
+    const open = undici.buildConnector({
       lookup: createLookup(options, port),
       blockList,
       port,

@@ -19,9 +19,11 @@ export type Ids = (kind: IdKind) => string;
 
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const timeLength = 10;
+const tailsDrawn = 64;
 
 /** Ids of one process sort in the order they were made, also within a millisecond (ULID monotonic rule). */
 export function createIds(clock: Clock, random: Random): Ids {
+  const tails = createTails(random);
   let lastMs = 0;
   let timePart = "";
   let tail = new Uint8Array(16);
@@ -32,7 +34,7 @@ export function createIds(clock: Clock, random: Random): Ids {
     } else {
       lastMs = ms;
       timePart = encodeTime(ms);
-      tail = freshTail(random);
+      tail = tails();
     }
     return `${idPrefixes[kind]}${timePart}${encodeTail(tail)}`;
   };
@@ -44,11 +46,21 @@ export function isId(kind: IdKind, value: string): boolean {
   return value.startsWith(prefix) && /^[0-9A-HJKMNP-TV-Z]{26}$/.test(value.slice(prefix.length));
 }
 
-function freshTail(random: Random): Uint8Array<ArrayBuffer> {
-  const digits = Uint8Array.from(random.bytes(16), (byte) => byte & 31);
-  // Half the space stays free above the start, so that counting up within a millisecond cannot overflow.
-  digits[0] = (digits[0] ?? 0) & 15;
-  return digits;
+/** Random starts of a millisecond, drawn many at a time: a request id is made for every poll. */
+function createTails(random: Random): () => Uint8Array<ArrayBuffer> {
+  let block = new Uint8Array(0);
+  let used = 0;
+  return () => {
+    if (used === block.length) {
+      block = Uint8Array.from(random.bytes(16 * tailsDrawn), (byte) => byte & 31);
+      used = 0;
+    }
+    const digits = block.slice(used, used + 16);
+    used += 16;
+    // Half the space stays free above the start, so that counting up within a millisecond cannot overflow.
+    digits[0] = (digits[0] ?? 0) & 15;
+    return digits;
+  };
 }
 
 function increment(digits: Uint8Array): void {

@@ -46,8 +46,8 @@ export type SandboxDeps = {
 };
 
 const durationMsDefault = 300;
-/** A newcomer watches a slow task move, so polls of it are frequent. */
-const pollAfterMsMax = 2_000;
+/** A slow task is asked for now and then, as a vendor would be. */
+const pollAfterMsMax = 30_000;
 const retryAfterMsDefault = 1_000;
 
 export function createSandbox(deps: SandboxDeps): Adapter {

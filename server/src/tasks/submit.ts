@@ -112,9 +112,6 @@ async function submitTask(
     await discardObjects(deps, body.kept);
     return finish(deps, caller, result);
   }
-  // Outside the transaction's list, so that the next list is committed while the disk syncs this one.
-  await deps.db.durable();
-  deps.watch.ready(laneOf(model.id, caller.mode));
   return { taskId, warnings: submit.warnings, replayed: false };
 }
 
@@ -253,6 +250,11 @@ async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise
     return [toCreateInput(deps, one, price, now)];
   });
   const created = await commitAll(deps, inputs, now);
+  // The next list gathers while the disk syncs this one: larger lists cost less a task than more syncs gain.
+  await deps.db.durable();
+  for (const lane of new Set(pending.map(({ model, caller }) => laneOf(model.id, caller.mode)))) {
+    deps.watch.ready(lane);
+  }
   let next = 0;
   return results.map((result) => result ?? must(created[next++], "a result for every submit"));
 }
