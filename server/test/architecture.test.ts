@@ -203,11 +203,30 @@ test("no file is longer than 400 lines", () => {
   }
 });
 
+type Lock = {
+  packages: Record<
+    string,
+    { hasInstallScript?: boolean; optionalDependencies?: Record<string, string> }
+  >;
+};
+
+function readLock(): Lock {
+  return JSON.parse(readFileSync(resolve(root, "../package-lock.json"), "utf8")) as Lock;
+}
+
+test("the lock file has every optional dependency, or npm ci would fail for everybody", () => {
+  const { packages } = readLock();
+  for (const [path, { optionalDependencies = {} }] of Object.entries(packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      const found =
+        `${path}/node_modules/${name}` in packages || `node_modules/${name}` in packages;
+      assert.ok(found, `${name}, wanted by ${path}, is not in the lock file`);
+    }
+  }
+});
+
 test("no dependency needs an install script, but for the PostgreSQL of the tests", () => {
-  const lock = JSON.parse(readFileSync(resolve(root, "../package-lock.json"), "utf8")) as {
-    packages: Record<string, { hasInstallScript?: boolean; version?: string }>;
-  };
-  const scripted = Object.entries(lock.packages)
+  const scripted = Object.entries(readLock().packages)
     .filter(([, entry]) => entry.hasInstallScript === true)
     .map(([name]) => name.replace("node_modules/", ""));
   assert.deepEqual(

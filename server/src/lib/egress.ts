@@ -11,6 +11,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { BlockList, LookupFunction } from "node:net";
 import { callbackify } from "node:util";
+import type * as undiciModule from "undici";
 import type { Agent, buildConnector, Dispatcher } from "undici";
 import { assert } from "./errors.ts";
 import { createAddressPolicy } from "./address.ts";
@@ -106,7 +107,7 @@ const headerBytesCeiling = 65_536;
 /** Undici's own connect timer runs on the real clock; it cleans up after the injected one has decided. */
 const connectGraceMs = secondMs;
 
-type Undici = typeof import("undici");
+type Undici = typeof undiciModule;
 type Agents = { fresh: Agent; pooled: Agent; send: Undici["request"] };
 
 type Outbound = {
