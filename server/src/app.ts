@@ -55,27 +55,32 @@ export function createApp(installation: Installation): App {
   const engine = createEngine(installation);
   const http = createHttp(installation, engine, { address, isDraining: () => draining });
   let release = (): void => {};
+  let starting: Promise<string> | null = null;
+  async function begin(): Promise<string> {
+    release = lockFolder(join(config.data.folder, "server.lock")).release;
+    await installation.storage.sweepTemporaryFiles();
+    await engine.rescue.start();
+    await engine.worker.start();
+    engine.sweeper.start();
+    await http.listen({ host: config.http.host, port: config.http.port });
+    address.listening = addressOf(http, config.http.host);
+    return address.listening;
+  }
   return {
-    start: async () => {
-      release = lockFolder(join(config.data.folder, "server.lock")).release;
-      await installation.storage.sweepTemporaryFiles();
-      await engine.rescue.start();
-      await engine.worker.start();
-      engine.sweeper.start();
-      await http.listen({ host: config.http.host, port: config.http.port });
-      address.listening = addressOf(http, config.http.host);
-      return address.listening;
-    },
+    start: () => (starting = begin()),
     stop: async () => {
       draining = true;
+      // A part that is stopped before it has begun would begin afterwards.
+      await starting?.catch(() => undefined);
+      // A connection whose request is under way is not kept open for another one after its reply.
+      http.server.keepAliveTimeout = 1;
       await http.close();
       await engine.worker.stop();
       await engine.rescue.stop();
       await engine.sweeper.stop();
       await engine.deps.pictures.close();
       await engine.deps.egress.close();
-      await installation.close();
-      release();
+      await installation.close().finally(() => release());
     },
     call: async ({ method, path, token, body }) => {
       const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };

@@ -2,6 +2,7 @@
  * The entry of every command. It imports nothing of ours before the Node version is known to be right
  * and the compile cache is on: with the cache a start takes a third of the time.
  */
+import { mkdirSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { join, resolve } from "node:path";
 
@@ -15,7 +16,14 @@ if (major < nodeMajorMin) {
   );
   process.exitCode = 1;
 } else {
-  enableCompileCache(join(resolve(process.env["DARKROOM_DATA"] || "./data"), "compile-cache"));
+  const folder = resolve(process.env["DARKROOM_DATA"] || "./data");
+  try {
+    // Made first: the cache would make it for everybody to read.
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    enableCompileCache(join(folder, "compile-cache"));
+  } catch {
+    // The command itself says what is wrong with the folder.
+  }
   const { runCommand } = await import("./commands/run.ts");
   process.exitCode = await runCommand(process.argv.slice(2), process.env);
 }

@@ -4,6 +4,7 @@ import { checkServable } from "../config.ts";
 import type { Config } from "../config.ts";
 import { openInstallation } from "../installation.ts";
 import type { Installation } from "../installation.ts";
+import { AppError } from "../lib/errors.ts";
 import { UsageError } from "./command.ts";
 import { makeFirstKey, makeSample } from "./first-start.ts";
 
@@ -17,10 +18,28 @@ export async function serve(config: Config, args: readonly string[]): Promise<nu
   const installation = await openInstallation(config);
   const app = createApp(installation);
   const stopped = stopOnSignal(installation, app);
-  const address = await app.start();
+  const address = await start(app, config);
   process.stdout.write(`darkroom ready ${address}\n`);
   await welcome(installation, app, address);
   return stopped;
+}
+
+/** Resolves with the address. What a start has begun before it failed is stopped again. */
+async function start(app: App, { http }: Config): Promise<string> {
+  try {
+    return await app.start();
+  } catch (error) {
+    // The reason for the failed start is what the operator needs, not what a stop makes of it.
+    await app.stop().catch(() => undefined);
+    const isAddress = error instanceof Error && "syscall" in error && error.syscall === "listen";
+    if (!isAddress) throw error;
+    throw new AppError(
+      "unavailable",
+      `cannot listen on ${http.host}, port ${http.port}: ${error.message}; ` +
+        "set DARKROOM_HOST and DARKROOM_PORT to an address of this machine and a free port",
+      { cause: error },
+    );
+  }
 }
 
 /** On the first start: a key to try things with, and a picture to see that everything works. */

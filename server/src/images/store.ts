@@ -120,27 +120,29 @@ export async function insertUpload(tx: Tx, row: UploadRow): Promise<void> {
   await tx.insertInto("uploads").values(row).execute();
 }
 
-/** True when a stored object is an upload or a result of this account and mode: only then may it be a reference. */
-export async function ownsObject(
+/** What a stored object is to its account: an upload of one mode, or a result of a task. */
+export type OwnPicture = { kind: "upload"; mode: Mode } | { kind: "output"; taskId: string };
+
+/** Null for an object that is neither an upload nor a result of this account. */
+export async function findOwnPicture(
   handle: Handle,
-  owner: { accountId: string; mode: Mode },
+  accountId: string,
   object: string,
-): Promise<boolean> {
+): Promise<OwnPicture | null> {
   const upload = await handle
     .selectFrom("uploads")
-    .select("id")
-    .where("account_id", "=", owner.accountId)
+    .select("mode")
+    .where("account_id", "=", accountId)
     .where("object", "=", object)
-    .where("mode", "=", owner.mode)
     .executeTakeFirst();
-  if (upload !== undefined) return true;
+  if (upload !== undefined) return { kind: "upload", mode: upload.mode };
   const output = await handle
     .selectFrom("outputs")
-    .select("slot")
-    .where("account_id", "=", owner.accountId)
+    .select("task_id")
+    .where("account_id", "=", accountId)
     .where("object", "=", object)
     .executeTakeFirst();
-  return output !== undefined;
+  return output === undefined ? null : { kind: "output", taskId: output.task_id };
 }
 
 const updateRemoval = {

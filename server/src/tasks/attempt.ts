@@ -124,6 +124,8 @@ async function call(
   try {
     const reads = adapter.readsReferencesOn === verb ? referenceBytes(job) : 0;
     return await deps.requestBytes.run(reads, async () => {
+      // Where it may be sent again under its id, whoever holds the task next does so: a stop is not a try.
+      if (run.signal.aborted && adapter.resend === "safe") throw new Fenced(run.task.id);
       if (signal.aborted || run.signal.aborted || !run.isTrusted()) {
         throw new ProviderError("unavailable", `the ${verb} was called off before it was sent`);
       }

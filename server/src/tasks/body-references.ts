@@ -9,7 +9,7 @@ import { PictureError } from "../images/picture.ts";
 import type { PictureProcesses } from "../images/picture.ts";
 import { checkMask, keepReference } from "../images/references.ts";
 import type { KeptReference } from "../images/references.ts";
-import { ownsObject } from "../images/store.ts";
+import { findOwnPicture } from "../images/store.ts";
 import { AppError, must } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
@@ -17,6 +17,7 @@ import type { ReferenceInput, Submit } from "../models/model.ts";
 import type { Model } from "../models/row.ts";
 import type { Links } from "../storage/links.ts";
 import type { Storage } from "../storage/storage.ts";
+import { findTask } from "./store.ts";
 import { maskPosition } from "./task.ts";
 import type { ReferenceSource } from "./task.ts";
 
@@ -114,7 +115,7 @@ async function takeUrl(
       },
     );
   }
-  if (!(await ownsObject(deps.db.read, caller, link.object))) {
+  if (!(await isOwnPicture(deps.db, caller, link.object))) {
     throw new AppError(
       "invalid_parameter",
       `${place} is a link to a picture of another account or of the other mode`,
@@ -122,6 +123,15 @@ async function takeUrl(
     );
   }
   return { from: "object", object: link.object };
+}
+
+/** Whether a stored object is an upload or a result of this account and mode. */
+async function isOwnPicture(db: Database, caller: Caller, object: string): Promise<boolean> {
+  const own = await findOwnPicture(db.read, caller.accountId, object);
+  if (own === null) return false;
+  if (own.kind === "upload") return own.mode === caller.mode;
+  const task = await findTask(db.read, caller.accountId, own.taskId);
+  return task?.mode === caller.mode;
 }
 
 /** With the first reference in the body too, its size is checked here; otherwise before the first attempt. */

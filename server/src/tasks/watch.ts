@@ -61,7 +61,7 @@ function createTopics(): Topics {
       topics.set(topic, listeners.add(listener));
       return () => {
         listeners.delete(listener);
-        if (listeners.size === 0) topics.delete(topic);
+        if (listeners.size === 0 && topics.get(topic) === listeners) topics.delete(topic);
       };
     },
   };
