@@ -1,8 +1,6 @@
 /** The composition root of a server: an installation in, running parts out. */
 import { join } from "node:path";
 
-import type { FastifyInstance } from "fastify";
-
 import { loadCaptured, loadUsage } from "./accounts/key-usage.ts";
 import { createRequestLimits } from "./accounts/limits.ts";
 import { createBalances } from "./billing/balance.ts";
@@ -11,6 +9,8 @@ import { createChannels, createSandboxChannel } from "./channels/channels.ts";
 import { lockFolder } from "./db/folder-lock.ts";
 import { createAuth } from "./http/auth.ts";
 import { registerRoutes } from "./http/routes.ts";
+import { callInProcess, closeServer, listen } from "./http/listen.ts";
+import type { ApiRequest } from "./http/listen.ts";
 import { createServer } from "./http/server.ts";
 import { createPictureProcesses } from "./images/processes.ts";
 import { saveUpload } from "./images/uploads.ts";
@@ -37,8 +37,6 @@ export type App = {
   call(request: ApiRequest): Promise<unknown>;
 };
 
-export type ApiRequest = { method: "GET" | "POST"; path: string; token: string; body?: string };
-
 /** Reference bytes in memory while requests to vendors are built. */
 const requestBytesMax = 128 * 2 ** 20;
 const limitedKeysMax = 100_000;
@@ -62,8 +60,7 @@ export function createApp(installation: Installation): App {
     await engine.rescue.start();
     await engine.worker.start();
     engine.sweeper.start();
-    await http.listen({ host: config.http.host, port: config.http.port });
-    address.listening = addressOf(http, config.http.host);
+    address.listening = await listen(http, config.http);
     return address.listening;
   }
   return {
@@ -72,9 +69,7 @@ export function createApp(installation: Installation): App {
       draining = true;
       // A part that is stopped before it has begun would begin afterwards.
       await starting?.catch(() => undefined);
-      // A connection whose request is under way is not kept open for another one after its reply.
-      http.server.keepAliveTimeout = 1;
-      await http.close();
+      await closeServer(http);
       await engine.worker.stop();
       await engine.rescue.stop();
       await engine.sweeper.stop();
@@ -82,21 +77,8 @@ export function createApp(installation: Installation): App {
       await engine.deps.egress.close();
       await installation.close().finally(() => release());
     },
-    call: async ({ method, path, token, body }) => {
-      const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-      const payload = body === undefined ? {} : { payload: body };
-      const reply = await http.inject({ method, url: path, headers, ...payload });
-      return reply.json();
-    },
+    call: (request) => callInProcess(http, request),
   };
-}
-
-/** The address that callers on this machine use; a server that listens everywhere is found on loopback. */
-function addressOf(http: FastifyInstance, host: string): string {
-  const bound = http.server.address();
-  const port = bound === null || typeof bound === "string" ? 0 : bound.port;
-  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
 
 /** Everything that moves tasks. */
@@ -112,9 +94,8 @@ function createEngine(installation: Installation) {
   const channels = createChannels([createSandboxChannel(sandbox)]);
   const watch = createWatch();
   const resultTtlMs = (model: string): number => results.ttlMsByModel.get(model) ?? results.ttlMs;
-  const requestBytes = createGate(requestBytesMax);
   const shared = { db, clock, random, ids, log, storage, pictures, egress, channels, catalogue };
-  const deps = { ...shared, watch, resultTtlMs, requestBytes };
+  const deps = { ...shared, watch, resultTtlMs, requestBytes: createGate(requestBytesMax) };
   return {
     deps,
     worker: createWorker(deps, { tasksMax: tasks.workerTasksMax }),
@@ -123,13 +104,11 @@ function createEngine(installation: Installation) {
   };
 }
 
-type HttpOptions = { address: Address; isDraining(): boolean };
-
 /** The HTTP server with its routes, not yet listening. */
 function createHttp(
   installation: Installation,
   { deps }: ReturnType<typeof createEngine>,
-  { address, isDraining }: HttpOptions,
+  { address, isDraining }: { address: Address; isDraining: () => boolean },
 ) {
   const { config, clock, ids, log, db, storage, catalogue, keys, secrets, version } = installation;
   const { idempotencyTtlMs, deadlineMs, retentionMs } = config.tasks;
@@ -143,7 +122,7 @@ function createHttp(
   const balances = createBalances({ read: db.read, loadUsage, loadCaptured });
 
   const http = createServer({ ids, log, bodyBytesMax: config.http.bodyBytesMax, isDraining });
-  registerRoutes(http, {
+  return registerRoutes(http, {
     auth,
     balances,
     clock,
@@ -168,5 +147,4 @@ function createHttp(
       saveUpload({ ...deps, links, ttlMs: config.uploads.ttlMs, publicUrl }, input),
     readinessChecks: { database: () => db.durable(), storage: () => storage.check() },
   });
-  return http;
 }

@@ -8,11 +8,16 @@ const firstAccount = "default";
 const samplePauseMs = 100;
 const sampleTimeoutMs = minuteMs;
 
-/** Makes the first account and a test key where no account exists; null everywhere else. */
+/**
+ * A test key where no key was ever made, with the first account if there is none; null everywhere
+ * else. A first start that was killed half-way is made good by the next.
+ */
 export async function makeFirstKey({ accounts, keys }: Installation): Promise<string | null> {
   const [existing] = await accounts.listAccounts({ limit: 1 });
-  if (existing !== undefined) return null;
-  const account = await accounts.createAccount(firstAccount);
+  const account = existing ?? (await accounts.createAccount(firstAccount));
+  if (account.name !== firstAccount) return null;
+  const [key] = await keys.listKeys(account.id, { limit: 1 });
+  if (key !== undefined) return null;
   const { token } = await keys.createKey({ accountId: account.id, mode: "test", name: "first" });
   return token;
 }

@@ -1,3 +1,5 @@
+import { flushCompileCache } from "node:module";
+
 import { createApp } from "../app.ts";
 import type { App } from "../app.ts";
 import { checkServable } from "../config.ts";
@@ -20,6 +22,8 @@ export async function serve(config: Config, args: readonly string[]): Promise<nu
   const stopped = stopOnSignal(installation, app);
   const address = await start(app, config);
   process.stdout.write(`darkroom ready ${address}\n`);
+  // A process that is killed would not write it, and the next start would be slow again.
+  flushCompileCache();
   await welcome(installation, app, address);
   return stopped;
 }

@@ -25,7 +25,7 @@ export type RoutesDeps = BalanceDeps &
   UploadsDeps;
 
 /** Every route of the gateway, on a server from `createServer`. */
-export function registerRoutes(app: FastifyInstance, deps: RoutesDeps): void {
+export function registerRoutes(app: FastifyInstance, deps: RoutesDeps): FastifyInstance {
   registerGenerations(app, deps);
   registerTasks(app, deps);
   registerModels(app, deps);
@@ -33,4 +33,5 @@ export function registerRoutes(app: FastifyInstance, deps: RoutesDeps): void {
   registerUploads(app, deps);
   registerFiles(app, deps);
   registerHealth(app, deps);
+  return app;
 }

@@ -108,7 +108,9 @@ async function submitTask(
   const idempotency = toIdempotencyRow(deps, input, taskId);
   const pending = { caller, submit, model, taskId, body, idempotency };
   const result = await create(deps, batch, pending);
-  if (result.kind !== "created") {
+  // A transaction that was run again after an unclear commit meets its own key: this is its task.
+  const isOurs = result.kind === "replayed" && result.taskId === taskId;
+  if (result.kind !== "created" && !isOurs) {
     await discardObjects(deps, body.kept);
     return finish(deps, caller, result);
   }

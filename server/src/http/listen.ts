@@ -1,0 +1,34 @@
+import type { FastifyInstance } from "fastify";
+
+/** Listens; resolves with the address that callers on this machine use. */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: { host: string; port: number },
+): Promise<string> {
+  await app.listen({ host, port });
+  const bound = app.server.address();
+  const actual = bound === null || typeof bound === "string" ? port : bound.port;
+  // A server that listens everywhere is found on loopback.
+  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `http://${name.includes(":") ? `[${name}]` : name}:${actual}`;
+}
+
+/** Takes no further connection and resolves when the requests under way have their replies. */
+export async function closeServer(app: FastifyInstance): Promise<void> {
+  // A connection whose request is under way is not kept open for another one after its reply.
+  app.server.keepAliveTimeout = 1;
+  await app.close();
+}
+
+export type ApiRequest = { method: "GET" | "POST"; path: string; token: string; body?: string };
+
+/** One request through the whole API, without a socket; resolves with the parsed body. */
+export async function callInProcess(
+  app: FastifyInstance,
+  { method, path, token, body }: ApiRequest,
+): Promise<unknown> {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const payload = body === undefined ? {} : { payload: body };
+  const reply = await app.inject({ method, url: path, headers, ...payload });
+  return reply.json();
+}
