@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { outcomeCodes, outcomeWords } from "./outcome-words.ts";
+import { outcomeWords } from "./outcome-words.ts";
+import { taskErrorCodes } from "./task-errors.ts";
 
 const none = { fail: null, slowMs: null, partial: null, submit: null };
 
@@ -11,7 +12,7 @@ test("a prompt without outcome words is left as it is, spaces and all", () => {
 });
 
 test("every task error code can be chosen", () => {
-  for (const code of outcomeCodes) {
+  for (const code of taskErrorCodes) {
     assert.deepEqual(outcomeWords(`a cat [[fail:${code}]]`), {
       ...none,
       fail: code,

@@ -3,26 +3,12 @@
  * `[[fail:CODE]]`, `[[slow:Ns]]`, `[[partial:K]]`, `[[submit:402|429|503]]`. Whoever calls the parser
  * has made sure of the test key: a live prompt is never looked at.
  */
-
-/** The codes that `[[fail:CODE]]` knows: every task error. */
-export const outcomeCodes = [
-  "content_policy_violation",
-  "invalid_reference_image",
-  "invalid_mask",
-  "provider_rejected",
-  "provider_unavailable",
-  "generation_timeout",
-  "no_image",
-  "outcome_unknown",
-  "cancelled",
-  "internal_error",
-] as const;
-
-export type OutcomeCode = (typeof outcomeCodes)[number];
+import { taskErrorCodes } from "./task-errors.ts";
+import type { TaskErrorCode } from "./task-errors.ts";
 
 export type OutcomeWords = {
   /** Every picture fails with this task error. */
-  fail: OutcomeCode | null;
+  fail: TaskErrorCode | null;
   /** How long the work takes, in milliseconds, at most ten minutes. */
   slowMs: number | null;
   /** How many pictures are delivered; the slots from this number on fail. */
@@ -51,7 +37,7 @@ export function outcomeWords(prompt: string): OutcomeWords {
 function readWord(found: OutcomeWords, word: string, value: string): boolean {
   switch (word) {
     case "fail":
-      return keep(found, "fail", outcomeCodes.find((code) => code === value) ?? null);
+      return keep(found, "fail", taskErrorCodes.find((code) => code === value) ?? null);
     case "slow":
       return keep(found, "slowMs", parseSlow(value));
     case "partial":

@@ -4,6 +4,7 @@
  * saves the handle before anything else happens, polls with it, and fetches outputs through the guard.
  */
 import type { JsonObject } from "../lib/json.ts";
+import type { TaskErrorCode } from "../models/task-errors.ts";
 
 /** One picture a caller gave us, already checked and stored by us. */
 export type ReferencePicture = {
@@ -82,12 +83,27 @@ export type Adapter = {
   readonly resend: "safe" | "never";
   /** The call that reads the references' bytes; the engine bounds how many are in memory. */
   readonly readsReferencesOn: "submit" | "poll";
+  /**
+   * The only hosts that pictures told of by URL may be fetched from; `*.example.com` means everything
+   * below it. Left out where any public host is fine.
+   */
+  readonly resultHosts?: readonly string[];
   /** Starts the work. Whatever must outlive this call is in the returned step. */
   submit(job: Job, call: Call): Promise<Step>;
   /** Asks about work that `submit` left running. Left out when the upstream answers at once. */
   poll?(job: Job, handle: JobHandle, call: Call): Promise<Step>;
   /** Asks the upstream to stop; best effort. Left out when the upstream cannot. */
   cancel?(handle: JobHandle, call: Call): Promise<void>;
+  /** Asks whether the upstream is there and takes our key, at no cost. What is wrong is told, not thrown. */
+  check?(call: Call): Promise<Health>;
+};
+
+/** What a free health call found; `detail` is one sentence for the operator. */
+export type Health = {
+  ok: boolean;
+  detail: string;
+  /** Names of the models that the upstream says it has. */
+  upstreamModels?: readonly string[];
 };
 
 /** Why an upstream did not deliver. `tasks/failure.ts` decides what the engine does about each kind. */
@@ -117,7 +133,7 @@ export type ProviderErrorOptions = {
   /** For `rate_limited` and `unavailable`: when to ask again. */
   retryAfterMs?: number;
   /** The task error the caller is shown, where the kind alone does not say it. */
-  taskError?: string;
+  taskError?: TaskErrorCode;
   cause?: unknown;
 };
 
@@ -125,7 +141,7 @@ export type ProviderErrorOptions = {
 export class ProviderError extends Error {
   readonly kind: FailureKind;
   readonly retryAfterMs: number | undefined;
-  readonly taskError: string | undefined;
+  readonly taskError: TaskErrorCode | undefined;
 
   constructor(kind: FailureKind, message: string, options: ProviderErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

@@ -5,7 +5,7 @@ import { adapterConformance } from "../../test/contracts/adapter.ts";
 import { callAt, finish, referenceOf } from "../../test/contracts/adapter-driver.ts";
 import type { AdapterFixture, Fault } from "../../test/contracts/adapter.ts";
 import { AppError } from "../lib/errors.ts";
-import { outcomeCodes } from "../models/outcome-words.ts";
+import { taskErrorCodes } from "../models/task-errors.ts";
 import { ProviderError } from "./adapter.ts";
 import type { FailureKind, Job, Step } from "./adapter.ts";
 import { createSandbox } from "./sandbox.ts";
@@ -18,7 +18,7 @@ adapterConformance("sandbox", async (): Promise<AdapterFixture> => {
   const waiting = Promise.withResolvers<void>();
   let draw = describe;
   const faults: Fault[] = [
-    ...outcomeCodes.map((code) => ({
+    ...taskErrorCodes.map((code) => ({
       name: `a prompt that asks for ${code}`,
       arrange: () => jobOf({ prompt: `a cat [[fail:${code}]]`, test: true }),
       kind: expectedKind(code),

@@ -9,8 +9,10 @@ import { createHash } from "node:crypto";
 import { AppError } from "../lib/errors.ts";
 import { canonicalJson } from "../lib/json.ts";
 import type { JsonObject } from "../lib/json.ts";
-import { outcomeCodes, outcomeWords } from "../models/outcome-words.ts";
-import type { OutcomeCode, OutcomeWords } from "../models/outcome-words.ts";
+import { outcomeWords } from "../models/outcome-words.ts";
+import { taskErrorCodes } from "../models/task-errors.ts";
+import type { OutcomeWords } from "../models/outcome-words.ts";
+import type { TaskErrorCode } from "../models/task-errors.ts";
 import { ProviderError } from "./adapter.ts";
 import type {
   Adapter,
@@ -65,7 +67,7 @@ export function createSandbox(deps: SandboxDeps): Adapter {
 type Order = {
   startedAt: number;
   readyAt: number;
-  fail: OutcomeCode | null;
+  fail: TaskErrorCode | null;
   partial: number | null;
 };
 
@@ -114,7 +116,7 @@ async function makePicture(
 }
 
 /** The kinds are those that never count against the channel: a caller's wish is not a fault of it. */
-const failureKinds: Record<OutcomeCode, FailureKind> = {
+const failureKinds: Record<TaskErrorCode, FailureKind> = {
   content_policy_violation: "refused",
   invalid_reference_image: "bad_request",
   invalid_mask: "bad_request",
@@ -127,7 +129,7 @@ const failureKinds: Record<OutcomeCode, FailureKind> = {
   internal_error: "refused",
 };
 
-function failedPicture(code: OutcomeCode): Picture {
+function failedPicture(code: TaskErrorCode): Picture {
   const message = `the prompt asked for the outcome ${code}`;
   const failure = new ProviderError(failureKinds[code], message, { taskError: code });
   return { kind: "failed", failure };
@@ -219,7 +221,7 @@ function parseHandle(handle: JobHandle): Order {
   return {
     startedAt,
     readyAt,
-    fail: outcomeCodes.find((code) => code === fail) ?? null,
+    fail: taskErrorCodes.find((code) => code === fail) ?? null,
     partial: typeof partial === "number" ? partial : null,
   };
 }

@@ -4,8 +4,7 @@
  * tried again, because every vendor call is paid for.
  */
 import type { FailureKind, ProviderError } from "../providers/adapter.ts";
-import { isTaskErrorCode } from "./errors.ts";
-import type { TaskErrorCode } from "./errors.ts";
+import type { TaskErrorCode } from "../models/task-errors.ts";
 
 export type Decision = {
   /** `never`; `elsewhere`: on another channel only; `anywhere`: also here after a pause. */
@@ -31,7 +30,7 @@ const decisions: Record<FailureKind, Decision> = {
 /** The decision for one failure. An adapter that names the task error itself means a final answer. */
 export function decide(failure: ProviderError): Decision {
   const decision = decisions[failure.kind];
-  if (failure.taskError === undefined || !isTaskErrorCode(failure.taskError)) return decision;
+  if (failure.taskError === undefined) return decision;
   return { again: "never", attempt: decision.attempt, error: failure.taskError };
 }
 

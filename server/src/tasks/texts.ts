@@ -1,5 +1,5 @@
 import type { Language } from "../models/model.ts";
-import type { TaskErrorCode } from "./errors.ts";
+import type { TaskErrorCode } from "../models/task-errors.ts";
 
 /** The words of every task error in every language the API offers. A missing one does not compile. */
 export const texts: Record<Language, Record<TaskErrorCode, string>> = {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import type { BalanceReply, CancelReply, Task, TaskReply } from "../../../client/src/types.ts";
-import { taskErrorCodes } from "../../src/tasks/errors.ts";
+import { taskErrorCodes } from "../../src/models/task-errors.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { hasEnded, refusalOf, until } from "../support/client.ts";
