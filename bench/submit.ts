@@ -28,7 +28,7 @@ export async function benchSubmit(rounds: number, seconds: number): Promise<void
   const bare = await startBare(text);
 
   const polls = open.map((id) => ({ path: `/v1/tasks/${id}` }));
-  const cases: Record<string, Partial<LoadOptions>> = {
+  const cases: Record<string, Pick<LoadOptions, "requests"> & Partial<LoadOptions>> = {
     submit: { method: "POST", body, requests: [{ path: submitPath }] },
     "poll, unfinished": { requests: polls },
     "poll, ended": { requests: [{ path: `/v1/tasks/${ended}` }] },
