@@ -22,6 +22,7 @@ import { createLinks } from "./storage/links.ts";
 import { cancelTask } from "./tasks/cancel.ts";
 import { createReader } from "./tasks/read.ts";
 import { createRescue } from "./tasks/rescue.ts";
+import { createResultTtl } from "./tasks/result-ttl.ts";
 import { createSubmitter } from "./tasks/submit.ts";
 import { createSweeper } from "./tasks/sweep.ts";
 import { sandboxUsageOf } from "./tasks/usage.ts";
@@ -36,10 +37,6 @@ export type App = {
   /** One request through the whole API, without a socket; resolves with the parsed body. */
   call(request: ApiRequest): Promise<unknown>;
 };
-
-/** Reference bytes in memory while requests to vendors are built. */
-const requestBytesMax = 128 * 2 ** 20;
-const limitedKeysMax = 100_000;
 
 type Address = { listening: string; public(): string };
 
@@ -69,7 +66,7 @@ export function createApp(installation: Installation): App {
       draining = true;
       // A part that is stopped before it has begun would begin afterwards.
       await starting?.catch(() => undefined);
-      await closeServer(http);
+      await closeServer(http, installation.clock);
       await engine.worker.stop();
       await engine.rescue.stop();
       await engine.sweeper.stop();
@@ -92,10 +89,10 @@ function createEngine(installation: Installation) {
     usageOf: (job) => sandboxUsageOf(catalogue, job),
   });
   const channels = createChannels([createSandboxChannel(sandbox)]);
-  const watch = createWatch();
-  const resultTtlMs = (model: string): number => results.ttlMsByModel.get(model) ?? results.ttlMs;
+  const resultTtlMs = createResultTtl(results, catalogue);
   const shared = { db, clock, random, ids, log, storage, pictures, egress, channels, catalogue };
-  const deps = { ...shared, watch, resultTtlMs, requestBytes: createGate(requestBytesMax) };
+  const requestBytes = createGate(128 * 2 ** 20);
+  const deps = { ...shared, watch: createWatch(), resultTtlMs, requestBytes };
   return {
     deps,
     worker: createWorker(deps, { tasksMax: tasks.workerTasksMax }),
@@ -114,13 +111,13 @@ function createHttp(
   const { idempotencyTtlMs, deadlineMs, retentionMs } = config.tasks;
   const publicUrl = (): string => address.public();
   const links = createLinks({ secret: secrets.derive("links"), clock });
-  const linkBases = (): string[] => [publicUrl(), address.listening];
-  const requestLimits = createRequestLimits({ clock, keysMax: limitedKeysMax });
+  const requestLimits = createRequestLimits({ clock });
   const auth = createAuth({ keys, requestLimits });
-  const submitTask = createSubmitter({ ...deps, links, linkBases, deadlineMs, idempotencyTtlMs });
-  const readTask = createReader({ ...deps, links, retentionMs, publicUrl });
+  const linkBases = (): string[] => [publicUrl(), address.listening];
+  const linked = { ...deps, links, linkBases, publicUrl };
+  const submitTask = createSubmitter({ ...linked, deadlineMs, idempotencyTtlMs });
+  const readTask = createReader({ ...linked, retentionMs });
   const balances = createBalances({ read: db.read, loadUsage, loadCaptured });
-
   const http = createServer({ ids, log, bodyBytesMax: config.http.bodyBytesMax, isDraining });
   return registerRoutes(http, {
     auth,
@@ -143,8 +140,10 @@ function createHttp(
       await cancelTask(deps, { ...caller, taskId });
       return readTask({ ...caller, taskId, language });
     },
-    saveUpload: (input) =>
-      saveUpload({ ...deps, links, ttlMs: config.uploads.ttlMs, publicUrl }, input),
-    readinessChecks: { database: () => db.durable(), storage: () => storage.check() },
+    saveUpload: (input) => saveUpload({ ...linked, ...config.uploads }, input),
+    readinessChecks: {
+      database: async () => void (await loadOverrides(db.read)),
+      storage: () => storage.check(),
+    },
   });
 }

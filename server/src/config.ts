@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { closest } from "fastest-levenshtein";
 import * as z from "zod";
 
+import { parseCidrs } from "./lib/address.ts";
 import { must } from "./lib/errors.ts";
 import { logLevels } from "./lib/log.ts";
 import type { LogLevel } from "./lib/log.ts";
@@ -337,16 +338,20 @@ function acceptCidrList() {
   return acceptText(
     `networks as address/bits, separated by commas, at most ${cidrsMax}: 10.1.0.0/16,fd00::/8`,
     (text) => {
-      const entries = text === "" ? [] : text.split(",").map((entry) => entry.trim());
-      return entries.length <= cidrsMax && entries.every(isCidr) ? entries : null;
+      const entries = findCidrs(text);
+      return entries !== null && entries.length <= cidrsMax ? entries : null;
     },
   );
 }
 
-function isCidr(text: string): boolean {
-  const [, address = "", bits = ""] = /^([0-9a-fA-F.:]+)\/(\d{1,3})$/.exec(text) ?? [];
-  const family = isIP(address);
-  return family !== 0 && Number(bits) <= (family === 4 ? 32 : 128);
+function findCidrs(text: string): string[] | null {
+  // A stray comma is a slip that is worth a word.
+  if (text !== "" && text.split(",").some((entry) => entry.trim() === "")) return null;
+  try {
+    return parseCidrs(text);
+  } catch {
+    return null;
+  }
 }
 
 function findWhole(text: string, min: number, max: number): number | null {

@@ -14,6 +14,8 @@ import { openBooks } from "./billing/ledger.ts";
 import type { Config } from "./config.ts";
 import type { Database } from "./db/database.ts";
 import { openDatabase } from "./db/open.ts";
+import { findSetting, saveSetting } from "./db/settings.ts";
+import { AppError } from "./lib/errors.ts";
 import { createIds } from "./lib/ids.ts";
 import type { Ids } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
@@ -46,14 +48,16 @@ export type Installation = {
   close(): Promise<void>;
 };
 
+const secretFingerprint = "secret_fingerprint";
+
 /** Makes what is missing. Throws `SecretFileError`, or `AppError` when the database cannot be used. */
 export async function openInstallation(config: Config): Promise<Installation> {
   const clock = systemClock;
   const random = systemRandom;
   const ids = createIds(clock, random);
   const log = createLog(config.log.level);
-  await mkdir(config.data.folder, { recursive: true, mode: 0o700 });
-  await mkdir(dirname(config.data.secretFile), { recursive: true, mode: 0o700 });
+  await makeFolder(config.data.folder);
+  await makeFolder(dirname(config.data.secretFile));
   const { secrets } = await loadOrCreateSecrets(config.data.secretFile, random);
   const { database } = config.data;
   const target =
@@ -64,6 +68,7 @@ export async function openInstallation(config: Config): Promise<Installation> {
     log,
     onFatal: (error) => die(log, error),
   });
+  await checkSecret(db, secrets, config.data.secretFile);
   return {
     config,
     version: manifest.version,
@@ -79,6 +84,30 @@ export async function openInstallation(config: Config): Promise<Installation> {
     keys: createKeys({ db, clock, random, ids, pepper: secrets.derive("api-keys") }),
     close: () => db.close(),
   };
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new AppError("unavailable", `folder ${path} cannot be made: ${reason}`, { cause: error });
+  }
+}
+
+/** Every key and link depends on the secret: with another one than the database was made with, all of them are dead. */
+async function checkSecret(db: Database, { fingerprint }: Secrets, path: string): Promise<void> {
+  const known = await findSetting(db.read, secretFingerprint);
+  if (known === fingerprint) return;
+  if (known === null) {
+    await db.transaction((tx) => saveSetting(tx, secretFingerprint, fingerprint));
+    return;
+  }
+  await db.close();
+  throw new AppError(
+    "unavailable",
+    `the secret in ${path} is not the one that this database was made with; put the right file back`,
+  );
 }
 
 /** After a storage failure nobody can say what was committed: only a fresh start reads it back. */

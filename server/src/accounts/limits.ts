@@ -14,14 +14,19 @@ export type RequestLimits = {
 export type RequestLimitsDeps = {
   clock: Clock;
   /** Keys remembered at a time; the one unused for longest is forgotten and starts afresh. */
-  keysMax: number;
+  keysMax?: number;
 };
+
+const keysMaxDefault = 100_000;
 
 /**
  * GCRA: one number a key, the time at which its allowance is whole again. A minute's allowance may
  * come in one burst and comes back evenly, so there is no window whose edge could be used twice.
  */
-export function createRequestLimits({ clock, keysMax }: RequestLimitsDeps): RequestLimits {
+export function createRequestLimits({
+  clock,
+  keysMax = keysMaxDefault,
+}: RequestLimitsDeps): RequestLimits {
   const wholeAgainAt = new LRUCache<string, number>({ max: keysMax });
   return {
     take: (keyId, requestsPerMinute) => {

@@ -32,6 +32,7 @@ export function createSandboxChannel(adapter: Adapter): Channel {
     priority: 0,
     weight: 1,
     concurrencyMax: Number.MAX_SAFE_INTEGER,
-    timeoutMs: 15 * 60_000,
+    // The task's deadline is its only limit: waiting to be drawn is no vendor's silence.
+    timeoutMs: Number.POSITIVE_INFINITY,
   };
 }

@@ -14,7 +14,7 @@ import type { Command } from "./command.ts";
 export const doctorCommands: readonly Command[] = [
   {
     name: "doctor",
-    usage: "",
+    usage: "[--json]",
     summary: "Checks the installation; exits with 1 when it finds an error.",
     options: {},
     positionals: [],
@@ -91,14 +91,14 @@ async function checkTasks({ db, clock }: Installation): Promise<readonly [State,
 }
 
 function checkProtection({ config }: Installation): Finding {
-  const { host, publicUrl } = config.http;
+  const { host, port, publicUrl } = config.http;
   const isOpen = host !== "127.0.0.1" && host !== "::1" && host !== "localhost";
   const isPlain = publicUrl === null || publicUrl.startsWith("http://");
   if (isOpen && isPlain) {
     const detail = "listens beyond this machine without an https DARKROOM_PUBLIC_URL";
     return { check: "address", state: "warning", detail };
   }
-  return { check: "address", state: "ok", detail: publicUrl ?? `http://${host}` };
+  return { check: "address", state: "ok", detail: publicUrl ?? `http://${host}:${port}` };
 }
 
 function describeLedger({ ok, accounts, entries, problems }: LedgerCheck): Finding {

@@ -13,7 +13,7 @@ export const keyCommands: readonly Command[] = [
   {
     name: "keys create",
     usage:
-      "--account NAME --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--in-flight N] [--expires DATE|SECONDS]",
+      "[--account NAME] --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--in-flight N] [--expires DATE|SECONDS]",
     summary: "Makes an API key and shows it, this once.",
     options: {
       account: string,
@@ -31,7 +31,7 @@ export const keyCommands: readonly Command[] = [
   },
   {
     name: "keys list",
-    usage: "--account NAME",
+    usage: "[--account NAME]",
     summary: "Lists an account's keys, with what each has spent.",
     options: { account: string },
     positionals: [],

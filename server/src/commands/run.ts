@@ -29,7 +29,7 @@ export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
 export async function runCommand(args: readonly string[], env: Environment): Promise<number> {
   try {
     const [first] = args;
-    if (first === undefined || first === "help" || first === "--help" || first === "-h") {
+    if (first === undefined || first === "help" || args.includes("--help") || first === "-h") {
       process.stdout.write(`${renderHelp()}\n`);
       return first === undefined ? exitCodes.usage : exitCodes.ok;
     }

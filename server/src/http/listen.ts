@@ -1,5 +1,8 @@
 import type { FastifyInstance } from "fastify";
 
+import { secondMs } from "../lib/time.ts";
+import type { Clock } from "../lib/time.ts";
+
 /** Listens; resolves with the address that callers on this machine use. */
 export async function listen(
   app: FastifyInstance,
@@ -13,11 +16,16 @@ export async function listen(
   return `http://${name.includes(":") ? `[${name}]` : name}:${actual}`;
 }
 
-/** Takes no further connection and resolves when the requests under way have their replies. */
-export async function closeServer(app: FastifyInstance): Promise<void> {
+/** Longest wait for requests under way when the server stops: a peer that dawdles does not hold it up. */
+const drainMs = 10 * secondMs;
+
+/** Takes no further connection and resolves when the requests under way have their replies, or their time is up. */
+export async function closeServer(app: FastifyInstance, clock: Clock): Promise<void> {
   // A connection whose request is under way is not kept open for another one after its reply.
   app.server.keepAliveTimeout = 1;
+  const cancel = clock.after(drainMs, () => app.server.closeAllConnections());
   await app.close();
+  cancel();
 }
 
 export type ApiRequest = { method: "GET" | "POST"; path: string; token: string; body?: string };

@@ -204,7 +204,9 @@ function refuseSocket(deps: ServerDeps, error: unknown, socket: Socket): void {
     return;
   }
   const requestId = deps.ids("request");
-  socket.end(formatReply(renderProblem(toClientError(error), requestId, "default"), requestId));
+  socket.write(formatReply(renderProblem(toClientError(error), requestId, "default"), requestId));
+  // Closed in both directions once the words are out: a peer that never reads must not keep its place.
+  socket.destroySoon();
 }
 
 function formatReply(problem: ProblemReply, requestId: string): string {

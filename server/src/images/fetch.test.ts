@@ -7,7 +7,9 @@ import { createTestClock } from "../../test/support/clock.ts";
 import { startPeer, startTcpPeer } from "../../test/support/peers.ts";
 import { EgressError } from "../lib/egress-error.ts";
 import { createEgress } from "../lib/egress.ts";
+import type { Egress } from "../lib/egress.ts";
 import { fetchReference, ReferenceUnavailable } from "./fetch.ts";
+import type { FetchOptions } from "./fetch.ts";
 import { PictureError } from "./picture.ts";
 
 function setUp(context: TestContext) {
@@ -20,6 +22,11 @@ function setUp(context: TestContext) {
   context.after(() => egress.close());
   const calling = new AbortController();
   return { egress, clock, calling, options: { bytesMax: 2 ** 20, signal: calling.signal } };
+}
+
+/** The bytes of a picture, as they came. */
+function fetchBytes(egress: Egress, url: string, options: FetchOptions): Promise<Uint8Array> {
+  return fetchReference(egress, url, options, (bytes) => Promise.resolve(bytes));
 }
 
 /** A peer that answers only when told to. */
@@ -49,7 +56,7 @@ test("a picture is fetched through redirects, byte for byte", async (context) =>
     if (request.url === "/3") response.end(picture);
     else response.writeHead(302, { location: `/${Number(request.url?.slice(1)) + 1}` }).end();
   });
-  assert.deepEqual(Buffer.from(await fetchReference(egress, peer.url("/0"), options)), picture);
+  assert.deepEqual(Buffer.from(await fetchBytes(egress, peer.url("/0"), options)), picture);
 });
 
 test("every reason why a picture cannot be had reads the same to the caller", async (context) => {
@@ -75,7 +82,7 @@ test("every reason why a picture cannot be had reads the same to the caller", as
     ["nonsense", /blocked: is not a valid URL/],
   ];
   for (const [url, detail] of cases) {
-    await assert.rejects(fetchReference(egress, url, options), (error) => {
+    await assert.rejects(fetchBytes(egress, url, options), (error) => {
       assert.ok(error instanceof ReferenceUnavailable, url);
       assert.equal(error.message, "the picture could not be fetched from its URL");
       assert.match(error.detail ?? "", detail);
@@ -90,7 +97,7 @@ test("a picture that is too large is refused by its size", async (context) => {
   const peer = await startPeer(context, (_request, response) =>
     response.end(Buffer.alloc(2 ** 20 + 1)),
   );
-  await assert.rejects(fetchReference(egress, peer.url(), options), (error) => {
+  await assert.rejects(fetchBytes(egress, peer.url(), options), (error) => {
     return error instanceof PictureError && error.message === "the picture is larger than 1 MB";
   });
 });
@@ -98,25 +105,25 @@ test("a picture that is too large is refused by its size", async (context) => {
 test("a timeout is tried once more, and nothing else is", async (context) => {
   const { egress, clock, options } = setUp(context);
   const { peer, held, untilHeld } = await startHoldingPeer(context);
-  const second = fetchReference(egress, peer.url(), options);
+  const second = fetchBytes(egress, peer.url(), options);
   await untilHeld(1);
   await clock.advance(10_000);
   await untilHeld(2);
   held[1]?.end("late but here");
   assert.equal(Buffer.from(await second).toString(), "late but here");
 
-  const never = assert.rejects(fetchReference(egress, peer.url(), options), ReferenceUnavailable);
+  const never = assert.rejects(fetchBytes(egress, peer.url(), options), ReferenceUnavailable);
   await untilHeld(3);
   await clock.advance(10_000);
   await untilHeld(4);
   await clock.advance(10_000);
   await never;
 
-  const failing = assert.rejects(fetchReference(egress, peer.url(), options), ReferenceUnavailable);
+  const failing = assert.rejects(fetchBytes(egress, peer.url(), options), ReferenceUnavailable);
   await untilHeld(5);
   held[4]?.writeHead(500).end();
   await failing;
-  const cutOff = assert.rejects(fetchReference(egress, peer.url(), options), ReferenceUnavailable);
+  const cutOff = assert.rejects(fetchBytes(egress, peer.url(), options), ReferenceUnavailable);
   await untilHeld(6);
   held[5]?.destroy();
   await cutOff;
@@ -127,7 +134,7 @@ test("a timeout is tried once more, and nothing else is", async (context) => {
 test("a try that drips ends after 20 seconds", async (context) => {
   const { egress, clock, options } = setUp(context);
   const { peer, held, untilHeld } = await startHoldingPeer(context);
-  const failure = assert.rejects(fetchReference(egress, peer.url(), options), ReferenceUnavailable);
+  const failure = assert.rejects(fetchBytes(egress, peer.url(), options), ReferenceUnavailable);
   for (const [index, tries] of [1, 2].entries()) {
     await untilHeld(tries);
     for (let elapsedMs = 0; elapsedMs < 20_000; elapsedMs += 5_000) {
@@ -143,7 +150,7 @@ test("a try that drips ends after 20 seconds", async (context) => {
 test("sixteen pictures are fetched at once, the others wait", async (context) => {
   const { egress, options } = setUp(context);
   const { peer, held, untilHeld } = await startHoldingPeer(context);
-  const fetches = Array.from({ length: 20 }, () => fetchReference(egress, peer.url(), options));
+  const fetches = Array.from({ length: 20 }, () => fetchBytes(egress, peer.url(), options));
   await untilHeld(16);
   await nextTurn();
   assert.equal(peer.connections, 16);
@@ -158,15 +165,12 @@ test("one account's silent URLs leave places for the others", async (context) =>
   const { egress, calling, options } = setUp(context);
   const { peer, untilHeld } = await startHoldingPeer(context);
   const greedy = Array.from({ length: 40 }, () =>
-    assert.rejects(
-      fetchReference(egress, peer.url(), { ...options, account: "greedy" }),
-      EgressError,
-    ),
+    assert.rejects(fetchBytes(egress, peer.url(), { ...options, account: "greedy" }), EgressError),
   );
   await untilHeld(8);
   const quick = await startPeer(context, (_request, response) => response.end("ok"));
   const modest = { ...options, account: "modest" };
-  assert.equal((await fetchReference(egress, quick.url(), modest)).byteLength, 2);
+  assert.equal((await fetchBytes(egress, quick.url(), modest)).byteLength, 2);
   assert.equal(peer.connections, 8);
   calling.abort();
   await Promise.all(greedy);
@@ -176,23 +180,20 @@ test("a call-off ends fetches that run and fetches that wait, and leaves their p
   const { egress, clock, calling, options } = setUp(context);
   const { peer, untilHeld } = await startHoldingPeer(context);
   const fetches = Array.from({ length: 20 }, () =>
-    assert.rejects(fetchReference(egress, peer.url(), options), isAborted),
+    assert.rejects(fetchBytes(egress, peer.url(), options), isAborted),
   );
   await untilHeld(16);
   const waiting = new AbortController();
   const signal = waiting.signal;
-  const last = assert.rejects(
-    fetchReference(egress, peer.url(), { ...options, signal }),
-    isAborted,
-  );
+  const last = assert.rejects(fetchBytes(egress, peer.url(), { ...options, signal }), isAborted);
   waiting.abort();
   await last;
   calling.abort();
   await Promise.all(fetches);
-  await assert.rejects(fetchReference(egress, peer.url(), options), isAborted);
+  await assert.rejects(fetchBytes(egress, peer.url(), options), isAborted);
   const quick = await startPeer(context, (_request, response) => response.end("ok"));
   const fresh = { ...options, signal: new AbortController().signal };
-  assert.equal((await fetchReference(egress, quick.url(), fresh)).byteLength, 2);
+  assert.equal((await fetchBytes(egress, quick.url(), fresh)).byteLength, 2);
   assert.equal(peer.connections, 16);
   assert.equal(clock.waiting, 0);
 });

@@ -18,7 +18,7 @@ export class ReferenceUnavailable extends Error {
     message = "the picture could not be fetched from its URL",
     options: { detail?: string; cause?: unknown } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(message, { cause: options.cause ?? options.detail });
     this.name = "ReferenceUnavailable";
     this.detail = options.detail;
   }
@@ -48,18 +48,22 @@ type Places = { all: Semaphore; byAccount: Map<string, Semaphore> };
 const placesByEgress = new WeakMap<Egress, Places>();
 
 /**
- * Fetches a picture from a caller's URL: 20 s a try, a second try after a timeout. Throws
+ * Fetches a picture from a caller's URL, 20 s a try, a second try after a timeout, and hands its bytes to
+ * `use`. The place is kept until `use` is done, so that only as many pictures are in memory. Throws
  * `ReferenceUnavailable`, `PictureError` when it is too large, `EgressError` (`aborted`) when
  * `signal` fires, also while waiting for a place, and `AppError` when too many wait.
  */
-export async function fetchReference(
+export async function fetchReference<T>(
   egress: Egress,
   url: string,
   options: FetchOptions,
-): Promise<Uint8Array> {
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
   const places = placesByEgress.get(egress) ?? createPlaces();
   placesByEgress.set(egress, places);
-  const work = inPlace(places, options.account, () => fetchWithRetry(egress, url, options));
+  const work = inPlace(places, options.account, async () =>
+    use(await fetchWithRetry(egress, url, options)),
+  );
   return orAborted(options.signal, work);
 }
 

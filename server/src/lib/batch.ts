@@ -2,6 +2,8 @@
  * Gathers calls that arrive together into one run over their list, so that a hundred submits share
  * one transaction. While a run is under way the next list gathers.
  */
+import { AppError } from "./errors.ts";
+
 export type Batch<Item, Result> = {
   /** Adds an item; resolves with its own result. Rejects with `full()` when too many wait. */
   add(item: Item): Promise<Result>;
@@ -52,7 +54,10 @@ export function createBatch<Item, Result>(
   };
 }
 
-/** One bad item must not fail its neighbours: a list that fails as a whole is run item by item. */
+/**
+ * One bad item must not fail its neighbours: a list that fails as a whole is run item by item. An
+ * `AppError` is no item's fault (the database is busy), and would only be met again, item by item.
+ */
 async function settle<Item, Result>(
   options: BatchOptions<Item, Result>,
   entries: readonly Entry<Item, Result>[],
@@ -64,6 +69,10 @@ async function settle<Item, Result>(
     const [only] = entries;
     if (entries.length === 1 && only !== undefined) {
       only.reject(error);
+      return;
+    }
+    if (error instanceof AppError) {
+      for (const entry of entries) entry.reject(error);
       return;
     }
     for (const entry of entries) await settle(options, [entry]);

@@ -9,10 +9,10 @@ function setup(limit: number) {
   const gate = createGate(limit);
   const begun: string[] = [];
   const ends = new Map<string, PromiseWithResolvers<void>>();
-  const start = (name: string, weight: number): Promise<string> => {
+  const start = (name: string, weight: number, owner = "one"): Promise<string> => {
     const end = Promise.withResolvers<void>();
     ends.set(name, end);
-    return gate.run(weight, async () => {
+    return gate.run(owner, weight, async () => {
       begun.push(name);
       await end.promise;
       return name;
@@ -57,7 +57,7 @@ test("what weighs nothing is never kept waiting by weight alone", async () => {
   const { begun, start, finish } = setup(10);
   const works = [start("full", 10), start("nothing", 0)];
   await nextTurn();
-  assert.deepEqual(begun, ["full", "nothing"]);
+  assert.deepEqual(begun.toSorted(), ["full", "nothing"]);
   await finish("full");
   await finish("nothing");
   await Promise.all(works);
@@ -66,7 +66,7 @@ test("what weighs nothing is never kept waiting by weight alone", async () => {
 test("work that fails gives its weight back", async () => {
   const { gate, begun, start, finish } = setup(10);
   await assert.rejects(
-    gate.run(10, () => Promise.reject(new Error("it failed"))),
+    gate.run("one", 10, () => Promise.reject(new Error("it failed"))),
     /it failed/,
   );
   const next = start("next", 10);
@@ -74,4 +74,20 @@ test("work that fails gives its weight back", async () => {
   assert.deepEqual(begun, ["next"]);
   await finish("next");
   await next;
+});
+
+test("owners take turns, so that one's many do not hide another's one", async () => {
+  const { begun, start, finish } = setup(10);
+  const works = [
+    start("a1", 10, "a"),
+    start("a2", 10, "a"),
+    start("a3", 10, "a"),
+    start("b1", 10, "b"),
+  ];
+  await nextTurn();
+  for (const name of ["a1", "a2", "b1", "a3"]) {
+    assert.equal(begun.at(-1), name);
+    await finish(name);
+  }
+  await Promise.all(works);
 });

@@ -1,31 +1,48 @@
 /**
- * Bounds how many bytes are in memory for one purpose. Work waits, in order, until its weight fits;
- * a single piece heavier than the whole gate passes alone, so that nothing waits for ever.
+ * Bounds how many bytes are in memory for one purpose. Work waits until its weight fits, by turns of those
+ * it belongs to and in order within each: one account's thousand pieces do not hide another's one. A
+ * single piece heavier than the whole gate passes alone, so that nothing waits for ever, and what weighs
+ * nothing does not wait at all.
  */
 export type Gate = {
-  run<T>(weight: number, work: () => Promise<T>): Promise<T>;
+  /** Runs `work` when there is room for `weight` bytes and it is the turn of `owner`. */
+  run<T>(owner: string, weight: number, work: () => Promise<T>): Promise<T>;
 };
 
+type Waiting = { weight: number; enter: () => void };
+
 export function createGate(limit: number): Gate {
-  const queue: { weight: number; enter: () => void }[] = [];
+  /** Owners who wait, the one whose turn is next first: a map keeps the order of insertion. */
+  const lines = new Map<string, Waiting[]>();
   let used = 0;
 
   function admit(): void {
-    for (;;) {
-      const first = queue[0];
-      if (first === undefined || (used > 0 && used + first.weight > limit)) return;
-      queue.shift();
+    for (const [owner, line] of lines) {
+      const first = line[0];
+      // The next in turn is not overtaken by lighter work: it would wait for ever.
+      if (first !== undefined && used > 0 && used + first.weight > limit) return;
+      lines.delete(owner);
+      if (first === undefined) continue;
+      line.shift();
+      if (line.length > 0) lines.set(owner, line);
       used += first.weight;
       first.enter();
     }
   }
 
+  function wait(owner: string, weight: number): Promise<void> {
+    return new Promise((enter) => {
+      const line = lines.get(owner) ?? [];
+      line.push({ weight, enter });
+      lines.set(owner, line);
+      admit();
+    });
+  }
+
   return {
-    run: async (weight, work) => {
-      await new Promise<void>((enter) => {
-        queue.push({ weight, enter });
-        admit();
-      });
+    run: async (owner, weight, work) => {
+      if (weight === 0) return work();
+      await wait(owner, weight);
       try {
         return await work();
       } finally {

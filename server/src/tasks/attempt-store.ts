@@ -183,20 +183,23 @@ export async function abandonAttempts(
     .execute();
 }
 
-/** What the finished attempts of a task used. */
+/** What each finished attempt of a task used, and for which slots. */
 export async function loadUsages(
   handle: Handle,
   accountId: string,
   taskId: string,
-): Promise<Usage[]> {
+): Promise<{ slots: readonly number[]; usage: Usage }[]> {
   const rows = await handle
     .selectFrom("attempts")
-    .select("usage_json")
+    .select(["slots_json", "usage_json"])
     .where("account_id", "=", accountId)
     .where("task_id", "=", taskId)
     .where("state", "=", "done")
     .execute();
-  return rows.flatMap(({ usage_json }) => parseOrNull<Usage>(usage_json) ?? []);
+  return rows.flatMap(({ slots_json, usage_json }) => {
+    const usage = parseOrNull<Usage>(usage_json);
+    return usage === null ? [] : [{ slots: JSON.parse(slots_json) as number[], usage }];
+  });
 }
 
 /** Our own columns hold what our own code wrote there. */

@@ -18,6 +18,7 @@ import {
   silent,
   watched,
 } from "../../test/support/vendor.ts";
+import type { Answer } from "../../test/support/vendor.ts";
 import { createPictureProcesses } from "../images/processes.ts";
 import { createLog } from "../lib/log.ts";
 import { minuteMs, secondMs, systemClock } from "../lib/time.ts";
@@ -167,8 +168,15 @@ onEachEngine((_name, open) => {
 
   test("a resend after a long time down has the channel's whole time again", async () => {
     const timeoutMs = 60_000;
-    const vendor = createVendor({ resend: "safe", timeoutMs, poll: delivered() });
-    vendor.onSubmit(deaf(), running(20_000));
+    // Takes twenty seconds from its submit, whatever it is asked meanwhile.
+    const poll: Answer = {
+      give: (job, call, handle) => {
+        const isDone = call.now - vendor.calls[1]!.at >= 20_000;
+        return (isDone ? delivered() : running()).give(job, call, handle);
+      },
+    };
+    const vendor = createVendor({ resend: "safe", timeoutMs, poll });
+    vendor.onSubmit(deaf(), running());
     await using engine = await open({ vendors: [vendor] });
     const id = await engine.submit();
     const first = await engine.start();
@@ -198,7 +206,15 @@ onEachEngine((_name, open) => {
   test("a stop waits for submits under way and keeps their handles, also when other slots only wait", async () => {
     const vendor = createVendor({ poll: delivered() });
     const answer = held();
-    vendor.onSubmit(running(2_000), answer);
+    const whole: Answer = {
+      hangs: true,
+      give: async (job, call, handle) => {
+        const step = await answer.give(job, call, handle);
+        assert.equal(call.signal.aborted, false);
+        return step;
+      },
+    };
+    vendor.onSubmit(running(2_000), whole);
     await using engine = await open({ vendors: [vendor] });
     const id = await engine.submit({ n: 2 });
     const first = await engine.start();

@@ -37,6 +37,8 @@ export type AttemptInput = {
 type Finished = Extract<Step, { status: "done" }>;
 
 const pollPauseMaxMs = 30_000;
+/** What a call that makes pictures takes in memory besides its references: the picture itself. */
+const callBytes = 8 * 2 ** 20;
 /** For the poll that asks once more when an attempt's time is up. */
 const lastPollMs = 30_000;
 
@@ -65,7 +67,10 @@ async function drive(deps: EngineDeps, run: Run, input: AttemptInput): Promise<F
   for (let misses = 0; step.status === "running";) {
     const { handle, pollAfterMs } = step;
     if (JSON.stringify(handle) !== JSON.stringify(attempt.handle)) {
-      await commitStep(deps, run, (tx) => saveHandle(tx, run.task, attempt.id, handle));
+      // Held on to while the database is busy: without its handle, paid work could not be asked for again.
+      await outlast(deps, run, () =>
+        commitStep(deps, run, (tx) => saveHandle(tx, run.task, attempt.id, handle)),
+      );
       attempt.handle = handle;
     }
     const waitMs = misses === 0 ? pollAfterMs : Math.min(pollPauseMaxMs, 1_000 * 2 ** misses);
@@ -122,8 +127,8 @@ async function call(
   // A submit is never abandoned because the worker stops: its answer may be a paid picture.
   const signal = verb === "submit" ? expired.signal : AbortSignal.any([expired.signal, run.signal]);
   try {
-    const reads = adapter.readsReferencesOn === verb ? referenceBytes(job) : 0;
-    return await deps.requestBytes.run(reads, async () => {
+    const reads = adapter.readsReferencesOn === verb ? callBytes + referenceBytes(job) : 0;
+    return await deps.requestBytes.run(run.task.accountId, reads, async () => {
       // Where it may be sent again under its id, whoever holds the task next does so: a stop is not a try.
       if (run.signal.aborted && adapter.resend === "safe") throw new Fenced(run.task.id);
       if (signal.aborted || run.signal.aborted || !run.isTrusted()) {
@@ -173,11 +178,13 @@ async function commitPictures(deps: EngineDeps, run: Run, delivery: Delivery): P
     return [{ accountId: task.accountId, taskId: task.id, slot, output, now }];
   });
   try {
-    await commitStep(deps, run, async (tx) => {
-      await insertOutputs(tx, stored);
-      await endAttempt(tx, task, { id: attempt.id, state: "done", failure: null, usage, now });
-      await endSlots(tx, { task, ends, now, resultTtlMs: deps.resultTtlMs });
-    });
+    await outlast(deps, run, () =>
+      commitStep(deps, run, async (tx) => {
+        await insertOutputs(tx, stored);
+        await endAttempt(tx, task, { id: attempt.id, state: "done", failure: null, usage, now });
+        await endSlots(tx, { task, ends, now, resultTtlMs: deps.resultTtlMs });
+      }),
+    );
   } catch (error) {
     // The task has ended without them, or another worker will fetch them again.
     if (error instanceof Fenced) {

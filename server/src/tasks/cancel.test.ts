@@ -6,6 +6,7 @@ import type { TestEngine } from "../../test/support/engine.ts";
 import { createVendor, delivered, failing, held, running } from "../../test/support/vendor.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Reason } from "../lib/errors.ts";
+import { systemRandom } from "../lib/random.ts";
 import { minuteMs, secondMs } from "../lib/time.ts";
 import type { FailureKind } from "../providers/adapter.ts";
 
@@ -162,6 +163,42 @@ onEachEngine((_name, open) => {
     await assertRefused(engine.cancel(id, tester), "task_not_found");
     await assertRefused(engine.cancel("task_unknown"), "task_not_found");
     assert.equal((await engine.read(id)).cancel_requested, undefined);
+  });
+
+  test("a cancellation between any two steps of a run starts nothing more for what it ended", async () => {
+    for (let moment = 1; moment <= 12; moment += 1) {
+      const vendor = createVendor();
+      vendor.onSubmit(failing("unavailable"), failing("unavailable"));
+      let left = Infinity;
+      const cancelling: Promise<void>[] = [];
+      // A run throws its dice while it plans and before each step: moments that nothing else tells.
+      const fraction = (): number => {
+        left -= 1;
+        if (left === 0) cancelling.push(engine.cancel(id).catch(() => undefined));
+        return 0.2;
+      };
+      const random = { bytes: systemRandom.bytes, fraction };
+      await using engine = await open({ vendors: [vendor], random });
+      const id = await engine.submit({ n: 2 });
+      await engine.start();
+      await engine.run(() => vendor.countOf("submit") === 2);
+      await engine.rest();
+      left = moment;
+      await engine.untilEnded(id);
+      await Promise.all(cancelling);
+      const attempts = await engine.attempts(id);
+      for (const { slot, error } of await engine.slots(id)) {
+        const states = attempts.filter(({ slots }) => slots.includes(slot));
+        const expected = error?.code === "cancelled" ? ["failed"] : ["failed", "done"];
+        assert.deepEqual(
+          states.map(({ state }) => state),
+          expected,
+          `moment ${moment}, slot ${slot}`,
+        );
+      }
+      assert.equal(vendor.countOf("submit"), attempts.length);
+      await engine.checkLedger();
+    }
   });
 
   test("a cancellation that races with the first attempt either comes first or finds the task sent", async () => {

@@ -22,29 +22,32 @@ export type CancelInput = { accountId: string; mode: Mode; taskId: string };
 export async function cancelTask(deps: CancelDeps, input: CancelInput): Promise<void> {
   const { db, clock, watch, resultTtlMs } = deps;
   const { accountId, mode, taskId } = input;
-  const ended = await db.transaction(async (tx) => {
+  const outcome = await db.transaction(async (tx) => {
     const waiting = await lockQueueRow(tx, accountId, taskId);
     const task = await findTask(tx, accountId, taskId);
     if (task === null || task.mode !== mode) throw taskNotFound(taskId);
-    if (!waiting) {
-      throw new AppError(
-        "task_already_ended",
-        `task ${taskId} is ${task.state} and cannot be cancelled`,
-      );
-    }
+    if (!waiting) return { endedAs: task.state };
     await requestCancel(tx, accountId, taskId, clock.now());
     const free = await slotsWithoutAttempt(tx, accountId, taskId);
-    if (free.length === 0) return false;
-    return endSlots(tx, {
+    if (free.length === 0) return { ended: false };
+    const ended = await endSlots(tx, {
       task,
       ends: free.map((slot) => ({ slot, state: "failed", error: { code: "cancelled" } })),
       now: clock.now(),
       resultTtlMs,
     });
+    return { ended };
   });
+  // An end that a power loss could still undo is not told of either.
   await db.durable();
+  if ("endedAs" in outcome) {
+    throw new AppError(
+      "task_already_ended",
+      `task ${taskId} is ${outcome.endedAs} and cannot be cancelled`,
+    );
+  }
   watch.changed(taskId);
-  if (ended) watch.ended(taskId);
+  if (outcome.ended) watch.ended(taskId);
 }
 
 async function slotsWithoutAttempt(

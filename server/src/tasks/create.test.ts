@@ -221,9 +221,11 @@ onEachEngine((name, open) => {
 
   test("twins in one list make one task", async () => {
     await using engine = await open();
+    const before = engine.commits();
     const twins = await Promise.all(
       Array.from({ length: 6 }, () => engine.submitTask(keyed("k1"))),
     );
+    assert.ok(engine.commits() - before <= 3, `${engine.commits() - before} transactions`);
     assert.equal(new Set(twins.map(({ taskId }) => taskId)).size, 1);
     assert.equal(twins.filter(({ replayed }) => !replayed).length, 1);
     assert.equal((await countRows(engine))["tasks"], 1);

@@ -81,15 +81,6 @@ export async function pause(deps: Pick<EngineDeps, "clock">, run: Run, ms: numbe
   if (run.signal.aborted) throw new Fenced(run.task.id);
 }
 
-/**
- * Waits until every piece has ended, then throws the first failure. `Promise.all` alone would leave a
- * call behind whose answer may be a paid picture.
- */
-export async function endAll(works: readonly Promise<void>[]): Promise<void> {
-  await Promise.allSettled(works);
-  await Promise.all(works);
-}
-
 const outlastPauseMs = 1_000;
 
 /**

@@ -69,7 +69,7 @@ async function finishTask(
   const captured = captures.reduce((sum, { amount }) => sum + amount, 0);
   const expiresAt = outcome.state === "completed" ? now + resultTtlMs(task.request.model) : null;
 
-  const usage = await sumUsage(tx, task);
+  const usage = await sumUsage(tx, task, slots);
   const saved = await saveOutcome(tx, {
     accountId,
     taskId,

@@ -43,6 +43,7 @@ function plan(
   return planTask({
     openSlots: [0],
     attempts: [],
+    busy: new Set(),
     now,
     hasOther: (tried) => channels.some((channel) => !tried.includes(channel)),
     ...input,
@@ -63,6 +64,19 @@ test("an attempt under way is resumed, and its slots are not started again", () 
       { do: "start", slots: [1], tried: [] },
     ]);
   }
+});
+
+test("nothing is planned for slots that are in work already, whatever their rows say", () => {
+  const attempt = attemptOn("a", [0, 1], null);
+  const failed = attemptOn("a", [3], { again: "anywhere" });
+  assert.deepEqual(
+    plan(["a"], {
+      openSlots: [0, 1, 2, 3, 4],
+      attempts: [attempt, failed],
+      busy: new Set([0, 1, 2, 3]),
+    }),
+    [{ do: "start", slots: [4], tried: [] }],
+  );
 });
 
 test("what failed goes to a channel that was not tried, at once", () => {

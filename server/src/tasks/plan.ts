@@ -18,6 +18,8 @@ export type Step =
 export type PlanInput = {
   openSlots: readonly number[];
   attempts: readonly Attempt[];
+  /** Slots that this run is at work on already: nothing is planned for them. */
+  busy: ReadonlySet<number>;
   now: number;
   /** True when a channel outside `tried` could take the slot. */
   hasOther(tried: readonly string[]): boolean;
@@ -26,9 +28,11 @@ export type PlanInput = {
 /** One step for every group of open slots that share the same history. */
 export function planTask(input: PlanInput): Step[] {
   const live = input.attempts.filter(({ state }) => state === "sent" || state === "running");
-  const busy = new Set(live.flatMap(({ slots }) => slots));
-  const resumes = live.map((attempt): Step => ({ do: "resume", attempt }));
-  const free = input.openSlots.filter((slot) => !busy.has(slot));
+  const resumes = live
+    .filter(({ slots }) => !slots.some((slot) => input.busy.has(slot)))
+    .map((attempt): Step => ({ do: "resume", attempt }));
+  const taken = new Set([...input.busy, ...live.flatMap(({ slots }) => slots)]);
+  const free = input.openSlots.filter((slot) => !taken.has(slot));
   return [
     ...resumes,
     ...groupByHistory(free, input.attempts).map((group) => planGroup(group, input)),

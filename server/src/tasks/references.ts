@@ -92,31 +92,30 @@ async function obtain(
   const model = must(deps.catalogue.find(run.task.request.model), "the task's model");
   const { bytesMax } = must(model.references, "the model's rule for references");
   try {
-    const bytes = await readSource(deps, run, source, bytesMax);
-    return await keepReference(deps, { bytes, position, bytesMax });
+    return await readSource(deps, run, { source, bytesMax }, (bytes) =>
+      keepReference(deps, { bytes, position, bytesMax }),
+    );
   } catch (cause) {
     if (!(cause instanceof ReferenceUnavailable || cause instanceof PictureError)) throw cause;
     throw new ReferenceProblem(error, `${param}[${position}]: ${cause.message}`, { cause });
   }
 }
 
-async function readSource(
+async function readSource<T>(
   deps: EngineDeps,
   run: Run,
-  source: ReferenceSource,
-  bytesMax: number,
-): Promise<Uint8Array> {
+  { source, bytesMax }: { source: ReferenceSource; bytesMax: number },
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
   switch (source.from) {
-    case "url":
-      return fetchReference(deps.egress, source.url, {
-        bytesMax,
-        signal: run.signal,
-        account: run.task.accountId,
-      });
+    case "url": {
+      const options = { bytesMax, signal: run.signal, account: run.task.accountId };
+      return fetchReference(deps.egress, source.url, options, use);
+    }
     case "object": {
       const bytes = await deps.storage.read(source.object);
       if (bytes === null) throw new ReferenceUnavailable("the stored picture is gone");
-      return bytes;
+      return use(bytes);
     }
     case "body":
       throw new ReferenceUnavailable("a picture from the body was not stored");

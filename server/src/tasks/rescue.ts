@@ -7,7 +7,13 @@ import type { Loop } from "../lib/loop.ts";
 import type { EngineDeps } from "./engine.ts";
 import { failTask } from "./fail.ts";
 import { beatEveryMs, deadAfterMs } from "./lease.ts";
-import { deleteWorker, freeTasks, loadWorkers, promoteParked } from "./queue-store.ts";
+import {
+  deleteWorker,
+  freeTasks,
+  hasParkedDue,
+  loadWorkers,
+  promoteParked,
+} from "./queue-store.ts";
 import { loadOverdue } from "./store.ts";
 
 export type Rescue = { start(): Promise<void>; stop(): Promise<void> };
@@ -92,7 +98,9 @@ async function takeOver(deps: RescueDeps, workerId: string): Promise<void> {
 }
 
 async function promote(deps: RescueDeps): Promise<void> {
-  const lanes = await deps.db.transaction((tx) => promoteParked(tx, deps.clock.now(), batchMax));
+  const now = deps.clock.now();
+  if (!(await hasParkedDue(deps.db.read, now))) return;
+  const lanes = await deps.db.transaction((tx) => promoteParked(tx, now, batchMax));
   for (const lane of lanes) deps.watch.ready(lane);
 }
 

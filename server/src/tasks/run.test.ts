@@ -313,14 +313,26 @@ onEachEngine((_name, open) => {
     assert.equal(official.submitted.length, 0);
   });
 
-  test("a run's waiting slot does not end with the run's other work", async () => {
+  test("a slot is tried again at its time, however long the others take", async () => {
     const vendor = createVendor({ poll: delivered() });
-    vendor.onSubmit(running(30_000), failing("unavailable", { retryAfterMs: 2_000 }));
+    vendor.onSubmit(
+      running(60_000),
+      failing("unavailable", { retryAfterMs: 2_000 }),
+      failing("unavailable", { retryAfterMs: 15_000 }),
+    );
     await using engine = await open({ vendors: [vendor] });
-    const id = await engine.submit({ n: 2 });
+    const id = await engine.submit({ n: 3 });
     await engine.start();
     await engine.untilEnded(id);
-    await assertEnd(engine, id, { pictures: 2 });
-    assert.equal(vendor.countOf("submit"), 3);
+    await assertEnd(engine, id, { pictures: 3 });
+    const begun = vendor.calls[0]!.at;
+    assert.deepEqual(
+      vendor.calls.slice(3).map(({ verb, slots, at }) => [verb, slots[0], at - begun]),
+      [
+        ["submit", 1, 2_000],
+        ["submit", 2, 15_000],
+        ["poll", 0, 60_000],
+      ],
+    );
   });
 });

@@ -3,7 +3,7 @@ import type { Route } from "../channels/route.ts";
 import type { Tier } from "../models/model.ts";
 import { must } from "../lib/errors.ts";
 import { runAttempt } from "./attempt.ts";
-import { commitStep, endAll } from "./engine.ts";
+import { commitStep } from "./engine.ts";
 import type { EngineDeps, Run } from "./engine.ts";
 import { endSlots } from "./finish.ts";
 import { createJob } from "./job.ts";
@@ -15,6 +15,8 @@ import type { TaskReferences } from "./references.ts";
 import { insertAttempts, loadAttempts } from "./attempt-store.ts";
 import { loadSlots } from "./slot-store.ts";
 import { findTask, startTask } from "./store.ts";
+import { createWorks } from "./works.ts";
+import type { Works } from "./works.ts";
 import type { TaskError } from "./errors.ts";
 import type { Attempt } from "./task.ts";
 
@@ -25,20 +27,54 @@ const parkAfterMs = 10_000;
 export async function runTask(deps: EngineDeps, run: Run): Promise<void> {
   const references = await findReferences(deps, run);
   if (references === null) return;
-  for (;;) {
-    const state = await loadState(deps, run);
-    if (state.openSlots.length === 0) return;
-    const steps = planTask({
-      openSlots: state.openSlots,
-      attempts: state.attempts,
-      now: deps.clock.now(),
-      hasOther: (tried) => chooseRoute(deps, run, tried) !== null,
-    });
-    const context = { references, attempts: state.attempts };
-    await endAll(steps.map((step) => advance(deps, run, context, step)));
-    const until = steps.flatMap((step) => (step.do === "wait" ? [step.until] : []));
-    if (until.length > 0 && !(await waitUntil(deps, run, Math.min(...until)))) return;
+  const works = createWorks();
+  try {
+    while (!run.signal.aborted) {
+      // Before the rows are read: what ends meanwhile may not be in them yet.
+      const { busy, changed } = await works.look();
+      const { openSlots, attempts } = await loadState(deps, run);
+      const steps = planTask({
+        openSlots,
+        attempts,
+        busy,
+        now: deps.clock.now(),
+        hasOther: (tried) => chooseRoute(deps, run, tried) !== null,
+      });
+      const begun = steps.filter((step) => step.do !== "wait");
+      for (const step of begun) {
+        works.begin(slotsOf(step), advance(deps, run, { references, attempts, works }, step));
+      }
+      const until = retryTime(steps);
+      if (busy.size + begun.length > 0) await nextEvent(deps, run, changed, until);
+      else if (until === null || !(await waitUntil(deps, run, until))) return;
+    }
+  } finally {
+    await works.end();
   }
+}
+
+function slotsOf(step: Step): readonly number[] {
+  return step.do === "resume" ? step.attempt.slots : step.slots;
+}
+
+/** When the first of the waiting slots may be tried again. */
+function retryTime(steps: readonly Step[]): number | null {
+  const times = steps.flatMap((step) => (step.do === "wait" ? [step.until] : []));
+  return times.length === 0 ? null : Math.min(...times);
+}
+
+/** Waits for a piece of work to end, or for a slot's retry: a slow slot does not hold up the others. */
+async function nextEvent(
+  { clock }: EngineDeps,
+  run: Run,
+  changed: Promise<void>,
+  until: number | null,
+): Promise<void> {
+  if (until === null) return changed;
+  const enough = new AbortController();
+  const signal = AbortSignal.any([run.signal, enough.signal]);
+  await Promise.race([changed, clock.sleep(until - clock.now(), signal)]);
+  enough.abort();
 }
 
 /** The task's references, or null when they are unusable and the task has been ended for it. */
@@ -47,7 +83,7 @@ async function findReferences(deps: EngineDeps, run: Run): Promise<TaskReference
     return await prepareReferences(deps, run);
   } catch (error) {
     if (!(error instanceof ReferenceProblem)) throw error;
-    deps.log.info({ task: run.task.id, detail: error.message }, "a reference could not be used");
+    deps.log.info({ task: run.task.id, err: error }, "a reference could not be used");
     const { openSlots } = await loadState(deps, run);
     await failSlots(deps, run, openSlots, error.taskError);
     return null;
@@ -68,9 +104,14 @@ async function loadState(
   };
 }
 
-type Context = { references: TaskReferences; attempts: readonly Attempt[] };
+type Context = { references: TaskReferences; attempts: readonly Attempt[]; works: Works };
 
-async function advance(deps: EngineDeps, run: Run, context: Context, step: Step): Promise<void> {
+async function advance(
+  deps: EngineDeps,
+  run: Run,
+  context: Context,
+  step: Exclude<Step, { do: "wait" }>,
+): Promise<void> {
   if (step.do === "resume") {
     return continueAttempt(deps, run, context, { attempt: step.attempt, resumed: true });
   }
@@ -85,13 +126,12 @@ async function advance(deps: EngineDeps, run: Run, context: Context, step: Step)
       step.attempt.failure?.error ?? { code: "internal_error" },
     );
   }
-  if (step.do === "wait") return;
   const route = chooseRoute(deps, run, step.tried);
   if (route === null) return failSlots(deps, run, step.slots, { code: "provider_unavailable" });
-  const begun = await beginAttempts(deps, run, route, step.slots);
-  await endAll(
-    begun.map((attempt) => continueAttempt(deps, run, context, { attempt, resumed: false })),
-  );
+  for (const attempt of await beginAttempts(deps, run, route, step.slots)) {
+    const piece = continueAttempt(deps, run, context, { attempt, resumed: false });
+    context.works.begin(attempt.slots, piece);
+  }
 }
 
 /** Commits attempts as sent, each for as many slots as the upstream makes in one call. None after a cancellation. */

@@ -131,9 +131,17 @@ async function create(
     }
   } catch (error) {
     // An `AppError` is certain: nothing was committed.
-    if (error instanceof AppError) return { kind: "refused", error };
+    if (error instanceof AppError) return { kind: "refused", error: nameForRetry(error, pending) };
     throw error;
   }
+}
+
+/** With a key, a 503 is told by the one word that clients trust to mean that nothing was run. */
+function nameForRetry(error: AppError, { idempotency }: Pending): AppError {
+  const isBusy = error.reason === "unavailable" || error.reason === "overloaded";
+  if (idempotency === null || !isBusy) return error;
+  const { message, retryAfterSeconds = 1 } = error;
+  return new AppError("idempotency_unavailable", message, { retryAfterSeconds, cause: error });
 }
 
 /** The web's two ports, and any other that the operator's trusted networks cover. */

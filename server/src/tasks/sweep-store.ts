@@ -3,10 +3,10 @@ import type { Handle, Tx } from "../db/database.ts";
 
 export type TaskRef = { accountId: string; id: string };
 
-/** Tasks that ended before `before`, the oldest first. */
+/** Tasks that ended before `before` and whose links have ended by `now`, the oldest first. */
 export async function loadEndedBefore(
   handle: Handle,
-  before: number,
+  { before, now }: { before: number; now: number },
   limit: number,
 ): Promise<TaskRef[]> {
   const rows = await handle
@@ -14,6 +14,7 @@ export async function loadEndedBefore(
     .select(["account_id", "id"])
     .where("ended_at", "is not", null)
     .where("ended_at", "<=", before)
+    .where((row) => row.or([row("expires_at", "is", null), row("expires_at", "<=", now)]))
     .orderBy("ended_at")
     .limit(limit)
     .execute();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { onEachEngine, testModel } from "../../test/support/engine.ts";
@@ -90,20 +91,23 @@ onEachEngine((_name, open) => {
     await engine.checkLedger();
   });
 
-  test("bytes that are still there when a task's rows go are removed with them", async () => {
+  test("a task is kept as long as its links work; bytes that are still there then go with it", async () => {
     await using engine = await open({ retentionMs: minuteMs });
     await makeTask(engine);
-    assert.equal((await listObjects(engine)).length, 2);
-    await engine.clock.advance(minuteMs);
+    await engine.clock.advance(dayMs - 1);
     await engine.sweep();
-    assert.deepEqual(await listObjects(engine), []);
+    assert.equal((await countRows(engine))["tasks"], 1);
+    assert.equal((await listObjects(engine)).length, 2);
+    await engine.clock.advance(1);
+    await engine.sweep();
     assert.equal((await countRows(engine))["tasks"], 0);
+    assert.deepEqual(await listObjects(engine), []);
   });
 
   test("bytes go before the rows that name them: a storage that fails leaves nothing behind", async () => {
     await using engine = await open({ retentionMs: minuteMs });
     await makeTask(engine);
-    await engine.clock.advance(minuteMs);
+    await engine.clock.advance(dayMs);
     const away = `${engine.folder}.away`;
     await rename(engine.folder, away);
     await writeFile(engine.folder, "a file where the folder should be");
@@ -111,10 +115,27 @@ onEachEngine((_name, open) => {
     assert.equal((await countRows(engine))["outputs"], 1);
     await rm(engine.folder);
     await rename(away, engine.folder);
-    await mkdir(engine.folder, { recursive: true });
     await engine.sweep();
     assert.deepEqual(await listObjects(engine), []);
     assert.equal((await countRows(engine))["tasks"], 0);
+  });
+
+  test("an object that cannot be removed stops no other, and is tried again", async () => {
+    await using engine = await open();
+    await makeTask(engine);
+    const [output] = await engine.db.read.selectFrom("outputs").select("object").execute();
+    const stuck = join(engine.folder, output!.object.slice(0, 2), output!.object);
+    await rm(stuck);
+    await mkdir(join(stuck, "in the way"), { recursive: true });
+    await engine.clock.advance(2 * dayMs);
+    await engine.sweep();
+    assert.deepEqual(await listObjects(engine), []);
+    const removeAt = async () =>
+      (await engine.db.read.selectFrom("outputs").select("remove_at").execute())[0]?.remove_at;
+    assert.notEqual(await removeAt(), null);
+    await rm(stuck, { recursive: true });
+    await engine.sweep();
+    assert.equal(await removeAt(), null);
   });
 
   test("a task that has not ended keeps its rows and bytes, however old it is", async () => {

@@ -10,10 +10,12 @@ import {
   loadOutputs,
   loadReferences,
 } from "../images/store.ts";
+import type { DueObject } from "../images/store.ts";
 import type { Log } from "../lib/log.ts";
 import { createLoop } from "../lib/loop.ts";
 import type { Loop } from "../lib/loop.ts";
 import type { Clock } from "../lib/time.ts";
+import { StorageError } from "../storage/storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import { deleteExpiredIdempotency } from "./idempotency-store.ts";
 import { deleteTaskRows, loadEndedBefore } from "./sweep-store.ts";
@@ -49,33 +51,60 @@ export async function sweep(deps: SweepDeps): Promise<boolean> {
 }
 
 /** Bytes go first: a row without bytes is harmless, bytes without a row would stay for ever. */
-async function sweepObjects({ db, clock, storage }: SweepDeps): Promise<number> {
+async function sweepObjects(deps: SweepDeps): Promise<number> {
+  const { db, clock } = deps;
   const due = await loadDueObjects(db.read, clock.now(), batchMax);
+  let removed = 0;
   for (const batch of chunksOf(due)) {
-    for (const { object } of batch) await storage.remove(object);
-    await db.transaction((tx) => forgetObjects(tx, batch));
+    const gone: DueObject[] = [];
+    for (const entry of batch) if (await remove(deps, entry.object)) gone.push(entry);
+    await db.transaction((tx) => forgetObjects(tx, gone));
+    removed += gone.length;
   }
-  return due.length;
+  return removed;
+}
+
+/** False when the object is still there: one that cannot be removed must not stop the sweep of the others. */
+async function remove({ storage, log }: SweepDeps, object: string): Promise<boolean> {
+  try {
+    await storage.remove(object);
+    return true;
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    log.error({ err: error, object }, "an object could not be removed; it is tried again later");
+    return false;
+  }
 }
 
 async function sweepKeys({ db, clock }: SweepDeps): Promise<number> {
   return db.transaction((tx) => deleteExpiredIdempotency(tx, clock.now(), batchMax));
 }
 
-async function sweepTasks({ db, clock, storage, retentionMs }: SweepDeps): Promise<number> {
-  const due = await loadEndedBefore(db.read, clock.now() - retentionMs, batchMax);
+async function sweepTasks(deps: SweepDeps): Promise<number> {
+  const { db, clock, retentionMs } = deps;
+  const now = clock.now();
+  const due = await loadEndedBefore(db.read, { before: now - retentionMs, now }, batchMax);
+  let removed = 0;
   for (const batch of chunksOf(due)) {
-    for (const task of batch) {
-      for (const object of await loadRemainingObjects(db.read, task)) await storage.remove(object);
-    }
+    const gone: TaskRef[] = [];
+    for (const task of batch) if (await removeObjects(deps, task)) gone.push(task);
     await db.transaction(async (tx) => {
-      for (const task of batch) {
+      for (const task of gone) {
         await deletePictureRows(tx, task.accountId, task.id);
         await deleteTaskRows(tx, task);
       }
     });
+    removed += gone.length;
   }
-  return due.length;
+  return removed;
+}
+
+async function removeObjects(deps: SweepDeps, task: TaskRef): Promise<boolean> {
+  let all = true;
+  for (const object of await loadRemainingObjects(deps.db.read, task)) {
+    if (!(await remove(deps, object))) all = false;
+  }
+  return all;
 }
 
 /** Objects of an ended task whose bytes have not gone before. */

@@ -4,13 +4,24 @@ import type { Catalogue } from "../models/catalogue.ts";
 import { sandboxUsage } from "../models/tokens.ts";
 import type { Job, Usage } from "../providers/adapter.ts";
 import { loadUsages } from "./attempt-store.ts";
-import type { Task } from "./task.ts";
+import type { Slot, Task } from "./task.ts";
 
-/** Tokens of a task billed by them, summed over its finished attempts; null for every other task. */
-export async function sumUsage(handle: Handle, task: Task): Promise<TaskUsage | null> {
+/**
+ * Tokens of a task billed by them, summed over the attempts that delivered; null for every other task.
+ * Attempts without a picture are not charged, so their tokens are not shown either.
+ */
+export async function sumUsage(
+  handle: Handle,
+  task: Task,
+  slots: readonly Slot[],
+): Promise<TaskUsage | null> {
   const billedByToken = Object.values(task.price.tiers).some(({ billing }) => billing === "tokens");
   if (!billedByToken) return null;
-  const usages = await loadUsages(handle, task.accountId, task.id);
+  const delivered = new Set(slots.filter(({ state }) => state === "done").map(({ slot }) => slot));
+  const attempts = await loadUsages(handle, task.accountId, task.id);
+  const usages = attempts
+    .filter((attempt) => attempt.slots.some((slot) => delivered.has(slot)))
+    .map(({ usage }) => usage);
   if (usages.length === 0) return null;
   const total = (field: keyof Usage & `${string}Tokens`): number =>
     usages.reduce((sum, usage) => sum + (usage[field] ?? 0), 0);

@@ -53,6 +53,18 @@ test("stopping twice takes nothing from a listener that came between", () => {
   assert.equal(heard, 1);
 });
 
+test("who listens to all tasks hears of every change, first", () => {
+  const watch = createWatch();
+  const heard: string[] = [];
+  watch.onChanged("task_1", () => heard.push("one"));
+  const stop = watch.onAnyChange((taskId) => heard.push(taskId));
+  watch.changed("task_1");
+  watch.changed("task_2");
+  stop();
+  watch.changed("task_3");
+  assert.deepEqual(heard, ["task_1", "one", "task_2"]);
+});
+
 test("workers hear of every ready lane until they stop", () => {
   const watch = createWatch();
   const heard: string[] = [];

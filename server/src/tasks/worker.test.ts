@@ -7,15 +7,18 @@ import {
   createVendor,
   deaf,
   delivered,
+  failing,
   held,
   mistaken,
   running,
+  silent,
   watched,
 } from "../../test/support/vendor.ts";
 import { secondMs } from "../lib/time.ts";
 import { claimTasks } from "./claim.ts";
 import { deadAfterMs } from "./lease.ts";
 import { freeTasks, insertWorker, loadWorkers } from "./queue-store.ts";
+import { createRescue } from "./rescue.ts";
 import { laneOf } from "./task.ts";
 
 async function readQueue(engine: TestEngine) {
@@ -135,6 +138,9 @@ onEachEngine((_name, open) => {
     cut.cutOff(false);
     // The first answer comes while the task is in the other worker's hands.
     late.release(delivered());
+    await engine.rest();
+    assert.equal((await engine.read(id)).progress, 0);
+    assert.equal((await engine.attempts(id))[0]?.state, "running");
     await engine.untilEnded(id);
     assert.deepEqual(await engine.balance(), { available: 100_000_000 - testPrice, held: 0 });
     const attempts = await engine.attempts(id);
@@ -147,6 +153,51 @@ onEachEngine((_name, open) => {
     await engine.untilEnded(await engine.submit());
     assert.equal((await loadWorkers(engine.db.read)).length, 2);
     assert.equal(cut.worker.tasksInHand, 0);
+  });
+
+  test("a worker that lost its lease lets go of its tasks, also of those that only wait", async () => {
+    const vendor = createVendor({ submit: running(60_000), poll: running(60_000) });
+    await using engine = await open({ vendors: [vendor] });
+    await engine.submit();
+    const cut = await engine.start({ another: true });
+    await engine.run(() => vendor.countOf("submit") === 1);
+    await engine.rest();
+    cut.cutOff(true);
+    const other = await engine.start();
+    await engine.run(() => other.worker.tasksInHand === 1);
+    assert.equal(cut.worker.tasksInHand, 1);
+    cut.cutOff(false);
+    await engine.pass(4 * secondMs);
+    assert.deepEqual([cut.worker.tasksInHand, other.worker.tasksInHand], [0, 1]);
+  });
+
+  test("a stop does not wait for polls: asking again is free", async () => {
+    const vendor = createVendor({ submit: running(1_000), poll: silent() });
+    await using engine = await open({ vendors: [vendor] });
+    const id = await engine.submit();
+    const life = await engine.start();
+    await engine.run(() => vendor.countOf("poll") === 1);
+    await life.stop();
+    vendor.always({ poll: delivered() });
+    await engine.start();
+    await engine.untilEnded(id);
+    assert.equal((await engine.read(id)).status, "completed");
+  });
+
+  test("a database that is away again and again is never the task's fault", async () => {
+    const vendor = createVendor({ resend: "safe" });
+    await using engine = await open({ vendors: [vendor] });
+    const id = await engine.submit();
+    const life = await engine.start();
+    for (let outage = 1; outage <= 7; outage += 1) {
+      vendor.onSubmit(watched(async () => life.cutOff(true), failing("refused")));
+      await engine.run(() => vendor.countOf("submit") === outage);
+      await engine.pass(secondMs);
+      life.cutOff(false);
+    }
+    await engine.untilEnded(id);
+    assert.equal((await engine.read(id)).status, "completed");
+    assert.equal(new Set(vendor.submitted).size, 1);
   });
 
   test("a worker that is not sure of its lease sends nothing until it is, and then goes on", async () => {
@@ -196,6 +247,45 @@ onEachEngine((_name, open) => {
     assert.equal((await engine.read(id)).status, "completed");
     assert.equal(vendor.countOf("submit"), 1);
     assert.deepEqual(await engine.balance(), { available: 100_000_000 - testPrice, held: 0 });
+  });
+
+  test("a handle that could not be committed while the database was away is not lost either", async () => {
+    const vendor = createVendor({ resend: "never", poll: delivered() });
+    await using engine = await open({ vendors: [vendor] });
+    const id = await engine.submit();
+    const life = await engine.start();
+    vendor.onSubmit(watched(async () => life.cutOff(true), running(1_000)));
+    await engine.run(() => vendor.countOf("submit") === 1);
+    await engine.pass(8 * secondMs);
+    life.cutOff(false);
+    await engine.untilEnded(id, 30 * secondMs);
+    assert.equal((await engine.read(id)).status, "completed");
+    assert.equal(vendor.countOf("submit"), 1);
+  });
+
+  test("a worker may get back the task it has lost: the end of the old run is not that of the new", async () => {
+    const vendor = createVendor({ resend: "safe" });
+    const old = held();
+    vendor.onSubmit(old, running(60_000));
+    await using engine = await open({ vendors: [vendor] });
+    const id = await engine.submit();
+    const life = await engine.start({ another: true });
+    await engine.run(() => vendor.countOf("submit") === 1);
+    await engine.rest();
+    life.cutOff(true);
+    const observer = createRescue(engine.deps);
+    await observer.start();
+    await engine.run(async () => (await loadWorkers(engine.db.read)).length === 0);
+    life.cutOff(false);
+    await engine.run(() => vendor.countOf("submit") === 2);
+    await engine.rest();
+    old.release(delivered());
+    await engine.rest();
+    assert.equal(life.worker.tasksInHand, 1);
+    await engine.untilEnded(id);
+    assert.equal((await engine.attempts(id)).length, 1);
+    await engine.checkLedger();
+    await observer.stop();
   });
 
   test("two workers share a lane without running a task twice", async () => {

@@ -150,7 +150,8 @@ function begin(
     .catch((error: unknown) => giveBack(state, run, error))
     .finally(() => {
       unwatch();
-      runs.delete(task.id);
+      // After a lost lease the task may be in hand again, in another run.
+      if (runs.get(task.id)?.controller === controller) runs.delete(task.id);
       started.resolve();
       if (runs.size === state.options.tasksMax - 1) state.claiming.nudge();
     });

@@ -97,3 +97,28 @@ export function trackEgress({ track }: Activity, egress: Egress): Egress {
       }),
   };
 }
+
+export type SyncCounts = { commits(): number; unsynced(): number };
+
+/** Counts the commits that no `durable` begun after them has covered. */
+export function countSyncs(db: Database): { db: Database } & SyncCounts {
+  let commits = 0;
+  let covered = 0;
+  return {
+    commits: () => commits,
+    unsynced: () => commits - covered,
+    db: {
+      ...db,
+      transaction: async (work) => {
+        const result = await db.transaction(work);
+        commits += 1;
+        return result;
+      },
+      durable: async () => {
+        const before = commits;
+        await db.durable();
+        covered = Math.max(covered, before);
+      },
+    },
+  };
+}

@@ -56,8 +56,8 @@ import type { Attempt, Slot, Task } from "../../src/tasks/task.ts";
 import { createWatch } from "../../src/tasks/watch.ts";
 import { createWorker } from "../../src/tasks/worker.ts";
 import type { Worker } from "../../src/tasks/worker.ts";
-import { createActivity, trackAll, trackDatabase, trackEgress } from "./activity.ts";
-import type { Activity } from "./activity.ts";
+import { countSyncs, createActivity, trackAll, trackDatabase, trackEgress } from "./activity.ts";
+import type { Activity, SyncCounts } from "./activity.ts";
 import type { TestClock } from "./clock.ts";
 import { onEachDatabase } from "./databases.ts";
 import type { TestDatabase } from "./databases.ts";
@@ -222,9 +222,7 @@ type DepsParts = {
   options: EngineOptions;
 };
 
-type Counts = { commits(): number; unsynced(): number };
-
-function createDeps(parts: DepsParts): { deps: EngineDeps } & Counts {
+function createDeps(parts: DepsParts): { deps: EngineDeps } & SyncCounts {
   const { test, activity, storage, egress, vendors, options } = parts;
   const random = options.random ?? systemRandom;
   const synced = countSyncs(trackDatabase(activity, test.db));
@@ -244,29 +242,6 @@ function createDeps(parts: DepsParts): { deps: EngineDeps } & Counts {
     requestBytes: createGate(options.requestBytesMax ?? 128 * 2 ** 20),
   };
   return { deps, commits: synced.commits, unsynced: synced.unsynced };
-}
-
-/** Counts the commits that no `durable` begun after them has covered. */
-function countSyncs(db: Database): { db: Database } & Counts {
-  let commits = 0;
-  let covered = 0;
-  return {
-    commits: () => commits,
-    unsynced: () => commits - covered,
-    db: {
-      ...db,
-      transaction: async (work) => {
-        const result = await db.transaction(work);
-        commits += 1;
-        return result;
-      },
-      durable: async () => {
-        const before = commits;
-        await db.durable();
-        covered = Math.max(covered, before);
-      },
-    },
-  };
 }
 
 function createCallers(deps: EngineDeps): TestEngine["createCaller"] {
