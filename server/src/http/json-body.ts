@@ -63,6 +63,7 @@ export function parseBody(request: FastifyRequest): JsonObject {
 
 /** Counts what separates and opens values; text that is full of commas is counted too, which the bound allows for. */
 function isIntricate(bytes: Buffer): boolean {
+  if (bytes.length <= piecesMax) return false;
   let pieces = 0;
   for (const mark of [",", "[", "{"]) {
     for (let at = bytes.indexOf(mark); at !== -1; at = bytes.indexOf(mark, at + 1)) {
