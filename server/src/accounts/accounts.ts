@@ -62,7 +62,7 @@ export function createAccounts(deps: AccountsDeps): Accounts {
 
 /**
  * The price ratios of accounts as they stand now, in millionths. Asserts that every account exists.
- * Submits read them in their own transaction, so that no cached ratio sets a price.
+ * Every list of submits reads them afresh, so that no cached ratio sets a price.
  */
 export async function loadRatios(
   handle: Handle,

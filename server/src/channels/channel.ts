@@ -15,8 +15,6 @@ export type Channel = {
   /** Higher comes first; equals share by weight. */
   readonly priority: number;
   readonly weight: number;
-  /** Attempts under way at once; more wait in the queue. */
-  readonly concurrencyMax: number;
   /** Longest time between an attempt's first byte and its last picture, in milliseconds. */
   readonly timeoutMs: number;
 };

@@ -31,7 +31,6 @@ export function createSandboxChannel(adapter: Adapter): Channel {
     upstreamModel: (model) => model,
     priority: 0,
     weight: 1,
-    concurrencyMax: Number.MAX_SAFE_INTEGER,
     // The task's deadline is its only limit: waiting to be drawn is no vendor's silence.
     timeoutMs: Number.POSITIVE_INFINITY,
   };

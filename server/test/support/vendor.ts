@@ -126,7 +126,6 @@ function createChannel(options: VendorOptions, adapter: Adapter): Channel {
     upstreamModel: (model) => `up-${model}`,
     priority: options.priority ?? 0,
     weight: options.weight ?? 1,
-    concurrencyMax: 100,
     timeoutMs: options.timeoutMs ?? 600_000,
   };
 }
