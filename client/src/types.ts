@@ -31,16 +31,30 @@ export type ErrorReason =
   | "file_not_found"
   | "file_expired"
   | "task_already_ended"
+  | "webhook_not_found"
+  | "webhook_limit_reached"
+  | "delivery_not_found"
   | "invalid_image"
   | "image_too_large"
   | "invalid_mask"
   | "insufficient_balance"
   | "spend_cap_reached"
   | "price_not_set"
+  | "invalid_start"
+  | "invalid_end"
+  | "invalid_range"
+  | "range_too_large"
+  | "invalid_tz"
+  | "invalid_group_by"
+  | "invalid_scope"
+  | "too_many_models"
+  | "usage_unavailable"
   | "idempotency_key_reused"
   | "idempotency_in_progress"
   | "idempotency_unavailable"
   | "rate_limited"
+  | "task_limit_reached"
+  | "daily_spend_reached"
   | "no_channel"
   | "overloaded"
   | "unavailable"
@@ -199,6 +213,44 @@ export type TaskQuery = {
 /** HTTP 200, also for a failed task. */
 export type TaskReply = { code: 200; data: Task };
 
+/** `GET /v1/tasks`: newest first. */
+export type TaskListQuery = {
+  /** 1 to 100; 20 without it. */
+  limit?: string | undefined;
+  /** The `last_id` of the page before. */
+  after?: string | undefined;
+  status?: TaskStatus | undefined;
+  model?: string | undefined;
+  /** Id of the key that submitted it. */
+  key?: string | undefined;
+  /** Unix seconds or RFC 3339; `created_after ≤ created < created_before`. */
+  created_after?: string | undefined;
+  created_before?: string | undefined;
+  language?: string | undefined;
+};
+
+export type TaskListReply = {
+  code: 200;
+  data: readonly Task[];
+  /** A page may be shorter than `limit`, even empty, while there is more. */
+  has_more: boolean;
+  /** What `after` takes for the next page; absent when there was nothing to look through. */
+  last_id?: string;
+};
+
+/** `POST /v1/tasks/batch`. */
+export type TaskBatchBody = {
+  /** At most 100. */
+  task_ids: readonly string[];
+  language?: string | undefined;
+};
+
+/** In the asked order: the task, or why there is none. */
+export type TaskBatchReply = {
+  code: 200;
+  data: readonly (Task | { id: string; error: ErrorReply["error"] })[];
+};
+
 /** 200: cancelled, free of charge. 202: what the vendor already has runs on; nothing further starts. */
 export type CancelReply = { code: 200 | 202; data: Task };
 
@@ -215,6 +267,8 @@ export type ModelSchemaQuery = {
   model: string;
   operation?: "image_generation" | undefined;
 };
+
+export type ModelDocsQuery = { model: string };
 
 export type ModelParameters = {
   method: "POST";
@@ -278,6 +332,105 @@ export type ModelSchemaReply = {
   input_schema: JsonSchema;
 };
 
+/** `GET /v1/model-docs`: the page of one model. */
+export type ModelDocsReply = {
+  object: "model.documentation";
+  model: string;
+  doc_url: string;
+  markdown_url: string;
+  markdown: string;
+  /** When the page was written: now, for it is made from the catalogue in force. */
+  fetched_at: number;
+  cache_ttl_seconds: number;
+  /** Always false: nothing is fetched that could be out of date. */
+  stale: boolean;
+};
+
+// Prices for everybody: GET /api/pricing/model, /api/marketplace/models
+
+export type PublicPriceQuery = { model: string };
+
+/** List prices in force, in USD, before an account's own ratio; null where nobody has set one. */
+export type PublicPrice = {
+  model_name: string;
+  billing_type: "per_image" | "token";
+  /** One picture with every parameter at its default; for models billed by token an estimate. */
+  model_price: number | null;
+  /** Always 1: prices are what is charged. */
+  discount_rate: number;
+  resolution_enabled: boolean;
+  supported_sizes: readonly string[];
+  supported_qualities: readonly string[];
+  /** By size, then by quality. */
+  size_quality_prices: { [size: string]: { [quality: string]: number | null } };
+  resolution_prices: { [resolution: string]: number | null };
+  /** What an official channel charges, by the same keys joined with `/`; with `official_fallback` only. */
+  official_prices?: { [row: string]: number | null };
+  /** What each reference adds to every picture. */
+  reference_price?: number | null;
+  /** USD a million tokens. */
+  token_prices?: { [kind: string]: number | null };
+};
+
+export type PublicPriceReply = { success: true; data: PublicPrice };
+
+export type MarketplaceQuery = {
+  /** From 1. */
+  page?: string | undefined;
+  /** 1 to 100; 20 without it. */
+  page_size?: string | undefined;
+};
+
+export type MarketplaceModel = {
+  id: string;
+  model_name: string;
+  display_name: string;
+  description: string;
+  media_type: "image";
+  detail_url: string;
+  tags: readonly string[];
+  vendor: { id: string; name: string; icon: string };
+  pricing: {
+    /** The cheapest picture; for models billed by token an estimate. */
+    starting_price: number | null;
+    discount_rate: number;
+    credits_per_generation: number | null;
+    billing_type: "per_image" | "token";
+    price_unit: "image" | "million_tokens";
+    has_price: boolean;
+    /** USD a million tokens of input and of picture. */
+    input_price?: number | null;
+    output_price?: number | null;
+  };
+  /** Always 0: how much a model is used is nobody else's business. */
+  call_count: number;
+  discount_percent: number;
+};
+
+export type MarketplaceReply = {
+  success: true;
+  data: {
+    total: number;
+    page: number;
+    page_size: number;
+    models: readonly MarketplaceModel[];
+  };
+};
+
+// Estimate: POST /v1/images/estimate, with the body of a submit
+
+/** What a submit would hold and probably cost, in USD; nothing is made. */
+export type EstimateReply = {
+  code: 200;
+  data: {
+    model: string;
+    currency: "USD";
+    hold: number;
+    likely: number;
+    warnings: readonly Warning[];
+  };
+};
+
 // Money: GET /v1/balance (the key), GET /v1/user/balance (the account)
 
 export type BalanceReply = {
@@ -289,6 +442,177 @@ export type BalanceReply = {
   used_balance: number;
   used_credits: number;
   unlimited_quota: boolean;
+};
+
+// Webhooks: /v1/webhooks
+
+export type WebhookEvent = "task.completed" | "task.failed" | "task.cancelled";
+
+/** `POST /v1/webhooks`. */
+export type WebhookCreateBody = {
+  /** Called exactly as it is given: nothing is added to it. */
+  url: string;
+  /** Without it: completed and failed. */
+  events?: readonly WebhookEvent[] | undefined;
+  description?: string | undefined;
+};
+
+/** `PATCH /v1/webhooks/{id}`: what is left out stays. */
+export type WebhookUpdateBody = {
+  url?: string | undefined;
+  events?: readonly WebhookEvent[] | undefined;
+  description?: string | undefined;
+  enabled?: boolean | undefined;
+};
+
+/** A registered endpoint. */
+export type Webhook = {
+  id: string;
+  url: string;
+  events: readonly WebhookEvent[];
+  description?: string;
+  enabled: boolean;
+  /** `owner`: by a request. `gone`: it answered 410. `failing`: days of nothing but failure. */
+  disabled_reason?: "owner" | "gone" | "failing";
+  disabled_at?: number;
+  /** Since when every try has failed. */
+  failing_since?: number;
+  created: number;
+  /** Until when the secret before the last rotation signs too. */
+  previous_secret_expires_at?: number;
+  /** Belongs to test keys: it is told of test tasks only. */
+  test?: true;
+};
+
+/** The secret is shown when it is made, and never again. */
+export type WebhookWithSecret = Webhook & { secret: string };
+
+export type WebhookReply = { code: 200; data: Webhook };
+export type WebhookWithSecretReply = { code: 200; data: WebhookWithSecret };
+export type WebhookListReply = { code: 200; data: readonly Webhook[] };
+export type WebhookDeletedReply = { code: 200; data: { id: string; deleted: true } };
+
+/** `GET` and `POST /v1/webhooks/secret`: what signs for addresses that submits name. */
+export type WebhookSecret = {
+  /** `whsec_` and base64. */
+  secret: string;
+  /** After a rotation: still signs, until the time beside it. */
+  previous_secret?: string;
+  previous_secret_expires_at?: number;
+};
+
+export type WebhookSecretReply = { code: 200; data: WebhookSecret };
+
+export type DeliveryStatus = "pending" | "delivered" | "failed";
+
+export type Delivery = {
+  id: string;
+  /** The header `webhook-id`: the same at every try, and for every address. */
+  event_id: string;
+  event: WebhookEvent | "test";
+  task_id?: string;
+  /** The registered endpoint; absent for an address that a submit named. */
+  webhook_id?: string;
+  url: string;
+  status: DeliveryStatus;
+  tries: number;
+  created: number;
+  /** When the next try is due; absent while one is under way. */
+  next_try?: number;
+  ended?: number;
+  /** HTTP status of the last reply, or why there was none. */
+  last_status?: number;
+  last_error?: string;
+};
+
+export type DeliveryTry = {
+  number: number;
+  started: number;
+  duration_ms: number;
+  status?: number;
+  error?: string;
+  /** The first kilobyte of the reply. */
+  response?: string;
+};
+
+export type DeliveryDetail = Delivery & { log: readonly DeliveryTry[]; body: Task };
+
+/** `GET /v1/webhooks/deliveries`; times are unix seconds or RFC 3339, the first inclusive, the second not. */
+export type DeliveryListQuery = {
+  limit?: string | undefined;
+  /** The `last_id` of the page before. */
+  after?: string | undefined;
+  status?: DeliveryStatus | undefined;
+  webhook?: string | undefined;
+  task?: string | undefined;
+  created_after?: string | undefined;
+  created_before?: string | undefined;
+};
+
+export type DeliveryReply = { code: 200; data: Delivery };
+export type DeliveryDetailReply = { code: 200; data: DeliveryDetail };
+export type DeliveryListReply = {
+  code: 200;
+  data: readonly Delivery[];
+  has_more: boolean;
+  last_id?: string;
+};
+
+/** `POST /v1/webhooks/deliveries/redeliver`: every failed delivery made in `created_after ≤ t < created_before`. */
+export type RedeliverBody = {
+  created_after: number;
+  created_before?: number | undefined;
+  webhook?: string | undefined;
+};
+
+export type RedeliverReply = {
+  code: 200;
+  /** `has_more`: more than one request takes; send it again. */
+  data: { redelivered: number; has_more: boolean };
+};
+
+// Usage: GET /v1/usage
+
+export type UsageQuery = {
+  /** Unix seconds or RFC 3339, inclusive; a day before `end` without it. */
+  start?: string | undefined;
+  /** Exclusive; now without it. At most 31 days after `start`. */
+  end?: string | undefined;
+  /** Comma list of at most 50 model ids, in any letter case. */
+  model?: string | undefined;
+  group_by?: "none" | "model" | "date" | "model,date" | undefined;
+  /** Time zone of the dates, as IANA names it. */
+  tz?: string | undefined;
+  /** Of the calling key, or of all keys of the account in its mode. */
+  scope?: "key" | "account" | undefined;
+};
+
+export type UsageFigures = {
+  amount_usd: number;
+  credits: number;
+  /** Tasks that delivered at least one picture. */
+  requests: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+};
+
+export type UsageItem = UsageFigures & {
+  model?: string;
+  /** `2026-09-01`, in the report's time zone. */
+  date?: string;
+};
+
+export type UsageReply = {
+  success: true;
+  data: {
+    start: number;
+    end: number;
+    tz: string;
+    scope: "key" | "account";
+    group_by: "none" | "model" | "date" | "model,date";
+    total: UsageFigures;
+    items: readonly UsageItem[];
+  };
 };
 
 // Uploads: POST /v1/uploads/images

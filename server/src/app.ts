@@ -2,46 +2,69 @@
 import { join } from "node:path";
 
 import { createEngine } from "./compose/engine.ts";
+import { createHealthServer } from "./compose/health.ts";
 import { createHttp } from "./compose/http.ts";
 import type { HttpState } from "./compose/http.ts";
+import { assertNotMoved } from "./db/copy-marks.ts";
 import { lockFolder } from "./db/folder-lock.ts";
 import { callInProcess, closeServer, listen } from "./http/listen.ts";
 import type { ApiRequest } from "./http/listen.ts";
-import type { Installation } from "./installation.ts";
+import type { Installation, Role } from "./installation.ts";
 
 export type App = {
-  /** Takes the data folder, starts the engine, listens; resolves with the address under which it is reached. */
+  /** Listens and starts what the role asks for; resolves with the address under which it is reached. */
   start(): Promise<string>;
-  /** Stops accepting, finishes what is under way, gives the rest back, closes everything. */
+  /**
+   * Says that it leaves and takes requests for a little longer; then stops accepting, finishes what is
+   * under way, gives the rest back, closes everything.
+   */
   stop(): Promise<void>;
   /** One request through the whole API, without a socket; resolves with the parsed body. */
   call(request: ApiRequest): Promise<unknown>;
 };
 
-export function createApp(installation: Installation): App {
-  const { config } = installation;
-  const state: HttpState = { listening: "", isDraining: false };
-  const engine = createEngine(installation);
-  const http = createHttp(installation, engine, state);
+export function createApp(installation: Installation, role: Role = "all"): App {
+  const { config, clock } = installation;
+  const state: HttpState = { listening: "", isLeaving: false, isDraining: false };
+  const engine = createEngine(installation, state, role);
+  const http =
+    role === "worker"
+      ? createHealthServer(installation, state)
+      : createHttp(installation, engine, state);
   let release = (): void => {};
   let starting: Promise<string> | null = null;
   async function begin(): Promise<string> {
-    release = lockFolder(join(config.data.folder, "server.lock")).release;
-    await installation.storage.sweepTemporaryFiles();
-    await engine.start();
+    release = await takeFolder(installation);
+    // Links carry the address, also those that are written down when a task ends.
     state.listening = await listen(http, config.http);
+    await engine.start();
     return state.listening;
   }
   return {
     start: () => (starting = begin()),
     stop: async () => {
-      state.isDraining = true;
+      state.isLeaving = true;
       // A part that is stopped before it has begun would begin afterwards.
-      await starting?.catch(() => undefined);
-      await closeServer(http, installation.clock);
+      const isUp = await Promise.resolve(starting).then(
+        (address) => address !== null,
+        () => false,
+      );
+      if (isUp && role !== "worker") await clock.sleep(config.http.drainMs);
+      state.isDraining = true;
+      await closeServer(http, clock);
       await engine.stop();
       await installation.close().finally(() => release());
     },
     call: (request) => callInProcess(http, request),
   };
+}
+
+/** On SQLite one server has the data folder; what an earlier one has begun to write there is removed. */
+async function takeFolder({ config, db, storage }: Installation): Promise<() => void> {
+  // Nodes that share a database may share a folder of pictures too, and write there now.
+  if (db.dialect === "postgres") return () => undefined;
+  await assertNotMoved(db.read);
+  const { release } = lockFolder(join(config.data.folder, "server.lock"));
+  await storage.sweepTemporaryFiles();
+  return release;
 }

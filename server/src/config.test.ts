@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
-import { ConfigError, checkServable, parseConfig, renderVariables } from "./config.ts";
+import { ConfigError, parseConfig, renderVariables } from "./config.ts";
 
 function problemsOf(env: Record<string, string | undefined>): readonly string[] {
   try {
@@ -25,6 +25,7 @@ test("an empty environment gives the documented defaults", () => {
       folder,
       secretFile: join(folder, "secret"),
       database: { kind: "sqlite", path: join(folder, "darkroom.db") },
+      storage: { kind: "disk", folder: join(folder, "objects") },
     },
     results: { ttlMs: 86_400_000, ttlMsByModel: new Map() },
     uploads: { ttlMs: 259_200_000 },
@@ -36,6 +37,11 @@ test("an empty environment gives the documented defaults", () => {
     },
     images: { processesMax: Math.max(1, availableParallelism() - 1) },
     egress: { allow: [] },
+    upstreams: [
+      { name: "openai", variable: "OPENAI_API_KEY", secret: null, baseUrl: null },
+      { name: "gemini", variable: "GEMINI_API_KEY", secret: null, baseUrl: null },
+      { name: "bfl", variable: "BFL_API_KEY", secret: null, baseUrl: null },
+    ],
     log: { level: "info" },
   });
 });
@@ -75,14 +81,49 @@ test("every variable reaches its place", () => {
       folder: resolve("/srv/darkroom"),
       secretFile: resolve("/run/secrets/darkroom"),
       database: { kind: "sqlite", path: join(resolve("/srv/darkroom"), "darkroom.db") },
+      storage: { kind: "disk", folder: join(resolve("/srv/darkroom"), "objects") },
     },
     results: { ttlMs: 10_000, ttlMsByModel },
     uploads: { ttlMs: 2_000 },
     tasks: { deadlineMs: 3_000, retentionMs: 4_000, idempotencyTtlMs: 5_000, workerTasksMax: 6 },
     images: { processesMax: 7 },
     egress: { allow: ["127.0.0.0/8", "fd00::/8"] },
+    upstreams: [
+      { name: "openai", variable: "OPENAI_API_KEY", secret: null, baseUrl: null },
+      { name: "gemini", variable: "GEMINI_API_KEY", secret: null, baseUrl: null },
+      { name: "bfl", variable: "BFL_API_KEY", secret: null, baseUrl: null },
+    ],
     log: { level: "debug" },
   });
+});
+
+test("the accounts of vendors are read from their own variables, and an empty one is not set", () => {
+  const { upstreams } = parseConfig({
+    OPENAI_API_KEY: "sk-openai",
+    OPENAI_BASE_URL: "https://gateway.example.com/openai/v1/",
+    GEMINI_API_KEY: "",
+    GEMINI_BASE_URL: "",
+    BFL_API_KEY: " bfl-key ",
+    BFL_BASE_URL: "http://127.0.0.1:9000",
+  });
+  assert.deepEqual(
+    upstreams.map(({ secret, baseUrl }) => [secret?.reveal() ?? null, baseUrl]),
+    [
+      ["sk-openai", "https://gateway.example.com/openai/v1"],
+      [null, null],
+      ["bfl-key", "http://127.0.0.1:9000"],
+    ],
+  );
+});
+
+test("a vendor's key is shown by no print of the configuration and by no refusal", () => {
+  const config = parseConfig({ OPENAI_API_KEY: "sk-very-secret" });
+  const [problem = ""] = problemsOf({ OPENAI_API_KEY: "sk very-secret" });
+  assert.match(problem, /^OPENAI_API_KEY/);
+  assert.doesNotMatch(
+    `${inspect(config, { depth: 9 })}${JSON.stringify(config)}${problem}`,
+    /very-secret/,
+  );
 });
 
 test("a configuration cannot be changed", () => {
@@ -146,6 +187,10 @@ const refused: Record<string, string[]> = {
   DARKROOM_LOG_LEVEL: ["INFO", "verbose"],
   DARKROOM_WORKER_TASKS: ["0", "100001"],
   DARKROOM_PICTURE_PROCESSES: ["0", "257"],
+  OPENAI_API_KEY: ["two words", "ключ"],
+  OPENAI_BASE_URL: ["https://api.openai.com", "api.openai.com/v1", "https://a/v1?b", "ftp://a/v1"],
+  GEMINI_BASE_URL: ["https://generativelanguage.googleapis.com/v1beta", "https://u:p@example.com"],
+  BFL_BASE_URL: ["https://api.bfl.ai/v1", "bfl"],
 };
 
 for (const [name, texts] of Object.entries(refused)) {
@@ -162,13 +207,49 @@ test("variables that only the tests read are left alone", () => {
   assert.doesNotThrow(() => parseConfig({ DARKROOM_TEST_POSTGRES_URL: "postgres://localhost" }));
 });
 
-test("a PostgreSQL database is understood, and serve says that it cannot run on it yet", () => {
+test("a PostgreSQL database is understood, with time to leave a load balancer", () => {
   const url = "postgres://user:very-secret@localhost/darkroom";
   const config = parseConfig({ DARKROOM_DATABASE_URL: url });
   assert.ok(config.data.database.kind === "postgres");
   assert.equal(config.data.database.url.reveal(), url);
-  assert.throws(() => checkServable(config), /DARKROOM_DATABASE_URL .*SQLite/);
-  assert.doesNotThrow(() => checkServable(parseConfig({})));
+  assert.equal(config.http.drainMs, 5_000);
+  assert.equal(parseConfig({}).http.drainMs, 0);
+});
+
+const s3Environment = {
+  DARKROOM_STORAGE: "s3://pictures?region=eu-central-1&prefix=darkroom",
+  AWS_ACCESS_KEY_ID: "AKIDEXAMPLE",
+  AWS_SECRET_ACCESS_KEY: "very-secret",
+};
+
+test("a bucket is understood with its credentials, which are shown nowhere", () => {
+  const config = parseConfig({ ...s3Environment, AWS_SESSION_TOKEN: "very-secret-token" });
+  const { storage } = config.data;
+  assert.ok(storage.kind === "s3");
+  assert.equal(storage.target.endpoint, "https://s3.eu-central-1.amazonaws.com");
+  assert.equal(storage.credentials.accessKeyId, "AKIDEXAMPLE");
+  assert.equal(storage.credentials.secretAccessKey.reveal(), "very-secret");
+  assert.equal(storage.credentials.sessionToken?.reveal(), "very-secret-token");
+  for (const part of [storage, storage.target, storage.credentials]) {
+    assert.ok(Object.isFrozen(part), inspect(part));
+  }
+  assert.doesNotMatch(`${inspect(config, { depth: 9 })}${JSON.stringify(config)}`, /very-secret/);
+});
+
+test("a bucket without its credentials stops the start, by the name of each", () => {
+  assert.deepEqual(problemsOf({ ...s3Environment, AWS_SECRET_ACCESS_KEY: "" }), [
+    "AWS_SECRET_ACCESS_KEY is not set; DARKROOM_STORAGE needs it",
+  ]);
+  assert.deepEqual(problemsOf({ DARKROOM_STORAGE: s3Environment.DARKROOM_STORAGE }), [
+    "AWS_ACCESS_KEY_ID is not set; DARKROOM_STORAGE needs it",
+    "AWS_SECRET_ACCESS_KEY is not set; DARKROOM_STORAGE needs it",
+  ]);
+});
+
+test("an address of a bucket that cannot be used is refused without being repeated", () => {
+  const problems = problemsOf({ ...s3Environment, DARKROOM_STORAGE: "s3://key:very-secret@b" });
+  assert.equal(problems.length, 1);
+  assert.match(problems[0]!, /^DARKROOM_STORAGE \(not shown\) cannot be used; give s3:\/\/bucket/);
 });
 
 test("the password of a database is shown nowhere", () => {

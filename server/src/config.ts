@@ -1,17 +1,31 @@
-import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 
 import { closest } from "fastest-levenshtein";
 import * as z from "zod";
 
-import { parseCidrs } from "./lib/address.ts";
 import { must } from "./lib/errors.ts";
 import { logLevels } from "./lib/log.ts";
 import type { LogLevel } from "./lib/log.ts";
-import { hide } from "./lib/secrets.ts";
 import type { Hidden } from "./lib/secrets.ts";
-import { dayMs, secondMs } from "./lib/time.ts";
+import { secondMs } from "./lib/time.ts";
+import {
+  acceptBaseUrl,
+  acceptCidrList,
+  acceptDatabaseUrl,
+  acceptHost,
+  acceptKey,
+  acceptLogLevel,
+  acceptPath,
+  acceptPublicUrl,
+  acceptResultTtl,
+  acceptSeconds,
+  acceptText,
+  acceptWhole,
+} from "./lib/variables.ts";
+import type { S3Credentials } from "./storage/s3-signer.ts";
+import { findS3Target, s3TargetForm } from "./storage/s3-target.ts";
+import type { S3Target } from "./storage/s3-target.ts";
 
 /** How one process runs. Frozen; every part receives only the values it uses. */
 export type Config = {
@@ -19,6 +33,8 @@ export type Config = {
     readonly host: string;
     /** 0 means any free port. */
     readonly port: number;
+    /** How long requests are still taken after `/readyz` has said that the server is leaving. */
+    readonly drainMs: number;
     /** Address that callers use: an origin with an optional path, no trailing slash; null when not set. */
     readonly publicUrl: string | null;
     readonly bodyBytesMax: number;
@@ -28,6 +44,7 @@ export type Config = {
     readonly folder: string;
     readonly secretFile: string;
     readonly database: DatabaseTarget;
+    readonly storage: StorageTarget;
   };
   readonly results: {
     readonly ttlMs: number;
@@ -45,12 +62,33 @@ export type Config = {
   readonly images: { readonly processesMax: number };
   /** CIDRs that the guarded way out may reach although they are not public. */
   readonly egress: { readonly allow: readonly string[] };
+  /** Upstream accounts that stand in the environment, each with the name of its provider. */
+  readonly upstreams: readonly UpstreamVariables[];
   readonly log: { readonly level: LogLevel };
+};
+
+export type UpstreamVariables = {
+  readonly name: "openai" | "gemini" | "bfl";
+  /** The variable that holds the key. */
+  readonly variable: string;
+  readonly secret: Hidden | null;
+  /** Null for the vendor's own address. */
+  readonly baseUrl: string | null;
 };
 
 export type DatabaseTarget =
   | { readonly kind: "sqlite"; readonly path: string }
-  | { readonly kind: "postgres"; readonly url: Hidden };
+  | {
+      readonly kind: "postgres";
+      readonly url: Hidden;
+      /** Connections for requests, and for the engine; half of each are for reads. */
+      readonly apiConnectionsMax: number;
+      readonly engineConnectionsMax: number;
+    };
+
+export type StorageTarget =
+  | { readonly kind: "disk"; readonly folder: string }
+  | { readonly kind: "s3"; readonly target: S3Target; readonly credentials: S3Credentials };
 
 /** The environment cannot be used; the message lists every problem, one a line. */
 export class ConfigError extends Error {
@@ -68,7 +106,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** What the documentation says about a variable. */
 type Facts = {
   default: string;
-  unit: "" | "bytes" | "seconds" | "tasks" | "processes";
+  unit: "" | "bytes" | "seconds" | "tasks" | "processes" | "connections";
   meaning: string;
   /** True when the value must not be repeated in a message. */
   secret?: true;
@@ -78,8 +116,6 @@ const facts = z.registry<Facts>();
 const prefix = "DARKROOM_";
 /** Read by our tests only; a server under test inherits them. */
 const testPrefix = "DARKROOM_TEST_";
-const secondsMax = 3_650 * (dayMs / secondMs);
-const cidrsMax = 256;
 
 const environment = z.object({
   DARKROOM_HOST: define("127.0.0.1", acceptHost(), {
@@ -102,7 +138,47 @@ const environment = z.object({
   }),
   DARKROOM_DATABASE_URL: defineOptional("SQLite in the data folder", acceptDatabaseUrl(), {
     unit: "",
-    meaning: "`postgres://…` for a PostgreSQL database, which `serve` does not run on yet.",
+    meaning: "`postgres://…` for a PostgreSQL database (14 or newer), which many nodes can share.",
+    secret: true,
+  }),
+  DARKROOM_API_CONNECTIONS: define("20", acceptWhole(2, 1_000), {
+    unit: "connections",
+    meaning: "Most connections of a node to PostgreSQL for requests, half of them for reads.",
+  }),
+  DARKROOM_ENGINE_CONNECTIONS: define("20", acceptWhole(2, 1_000), {
+    unit: "connections",
+    meaning: "The same for the engine; it takes one more for wake-ups.",
+  }),
+  DARKROOM_DRAIN_SECONDS: defineOptional("0, with PostgreSQL 5", acceptWhole(0, 300), {
+    unit: "seconds",
+    meaning:
+      "How long requests are still taken after a stop was asked for and `/readyz` says so: longer " +
+      "than a load balancer needs to notice.",
+  }),
+  DARKROOM_STORAGE: defineOptional(
+    "`objects` in the data folder",
+    acceptText(s3TargetForm, findS3Target),
+    {
+      unit: "",
+      meaning:
+        "`s3://bucket?region=…&endpoint=…&prefix=…` to keep pictures in an S3 bucket instead; " +
+        "operating.md says more.",
+      secret: true,
+    },
+  ),
+  AWS_ACCESS_KEY_ID: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "Key id for the bucket of `DARKROOM_STORAGE`; not used without it.",
+    secret: true,
+  }),
+  AWS_SECRET_ACCESS_KEY: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "The secret that belongs to `AWS_ACCESS_KEY_ID`.",
+    secret: true,
+  }),
+  AWS_SESSION_TOKEN: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "For temporary credentials. They are not renewed: links and writes end with them.",
     secret: true,
   }),
   DARKROOM_SECRET_FILE: defineOptional("`secret` in the data folder", acceptPath(), {
@@ -140,8 +216,36 @@ const environment = z.object({
   DARKROOM_EGRESS_ALLOW: define("", acceptCidrList(), {
     unit: "",
     meaning:
-      "Networks that are not public and may still be reached, on any port, for references and " +
-      "callbacks: `10.1.0.0/16,fd00::/8`. Name only networks whose services may be reached by callers.",
+      "Networks that are not public and may still be reached, on any port, for references, " +
+      "callbacks and upstreams: `10.1.0.0/16,fd00::/8`. Name only networks whose services may be reached by callers.",
+  }),
+  OPENAI_API_KEY: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "Key of an OpenAI account; makes the channel `openai`.",
+    secret: true,
+  }),
+  OPENAI_BASE_URL: defineOptional("`https://api.openai.com/v1`", acceptBaseUrl("versioned"), {
+    unit: "",
+    meaning: "Another address for the channel `openai`, with its `/v1`.",
+  }),
+  GEMINI_API_KEY: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "Key of a Gemini account; makes the channel `gemini`.",
+    secret: true,
+  }),
+  GEMINI_BASE_URL: defineOptional(
+    "`https://generativelanguage.googleapis.com`",
+    acceptBaseUrl("origin"),
+    { unit: "", meaning: "Another address for the channel `gemini`, without a path." },
+  ),
+  BFL_API_KEY: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning: "Key of a Black Forest Labs account; makes the channel `bfl`.",
+    secret: true,
+  }),
+  BFL_BASE_URL: defineOptional("`https://api.bfl.ai`", acceptBaseUrl("origin"), {
+    unit: "",
+    meaning: "Another address for the channel `bfl`, without a path.",
   }),
   DARKROOM_LOG_LEVEL: define("info", acceptLogLevel(), {
     unit: "",
@@ -164,29 +268,20 @@ const environment = z.object({
 type Values = z.output<typeof environment>;
 
 /**
- * Reads the `DARKROOM_*` variables of an environment; empty ones count as not set. Throws one
- * `ConfigError` with every problem: values that cannot be used, and names that are not known.
+ * Reads the `DARKROOM_*` variables of an environment, and those of vendors that it knows; empty ones
+ * count as not set. Throws one `ConfigError` with every problem: values that cannot be used, and
+ * `DARKROOM_*` names that are not known.
  */
 export function parseConfig(env: Environment): Config {
-  const given = Object.entries(env).filter(
-    ([name, text]) => name.startsWith(prefix) && text !== "",
-  );
+  const given = Object.entries(env).filter(([name, text]) => isOurs(name) && text !== "");
   const parsed = environment.safeParse(Object.fromEntries(given));
   const problems = [
     ...(parsed.success ? [] : parsed.error.issues.map((issue) => describeIssue(issue, env))),
+    ...describeMissing(given.map(([name]) => name)),
     ...given.map(([name]) => name).flatMap(describeUnknown),
   ];
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   return createConfig(parsed.data);
-}
-
-/** Throws `ConfigError` for a configuration that is in order and that `serve` cannot run on yet. */
-export function checkServable(config: Config): void {
-  if (config.data.database.kind === "sqlite") return;
-  throw new ConfigError([
-    "DARKROOM_DATABASE_URL names a PostgreSQL database, and serve runs on SQLite only; " +
-      "leave it unset to use SQLite in the data folder",
-  ]);
 }
 
 /** The variables as a Markdown table, for docs/configuration.md. */
@@ -206,6 +301,7 @@ function createConfig(values: Values): Config {
     http: Object.freeze({
       host: values.DARKROOM_HOST,
       port: values.DARKROOM_PORT,
+      drainMs: (values.DARKROOM_DRAIN_SECONDS ?? (url === undefined ? 0 : 5)) * secondMs,
       publicUrl: values.DARKROOM_PUBLIC_URL ?? null,
       bodyBytesMax: values.DARKROOM_BODY_LIMIT,
     }),
@@ -215,8 +311,14 @@ function createConfig(values: Values): Config {
       database: Object.freeze<DatabaseTarget>(
         url === undefined
           ? { kind: "sqlite", path: join(folder, "darkroom.db") }
-          : { kind: "postgres", url },
+          : {
+              kind: "postgres",
+              url,
+              apiConnectionsMax: values.DARKROOM_API_CONNECTIONS,
+              engineConnectionsMax: values.DARKROOM_ENGINE_CONNECTIONS,
+            },
       ),
+      storage: Object.freeze(createStorageTarget(values)),
     }),
     results: Object.freeze(values.DARKROOM_RESULT_TTL),
     uploads: Object.freeze({ ttlMs: values.DARKROOM_UPLOAD_TTL }),
@@ -230,8 +332,42 @@ function createConfig(values: Values): Config {
       processesMax: values.DARKROOM_PICTURE_PROCESSES ?? Math.max(1, availableParallelism() - 1),
     }),
     egress: Object.freeze({ allow: Object.freeze(values.DARKROOM_EGRESS_ALLOW) }),
+    upstreams: Object.freeze([
+      createUpstream("openai", values.OPENAI_API_KEY, values.OPENAI_BASE_URL),
+      createUpstream("gemini", values.GEMINI_API_KEY, values.GEMINI_BASE_URL),
+      createUpstream("bfl", values.BFL_API_KEY, values.BFL_BASE_URL),
+    ]),
     log: Object.freeze({ level: values.DARKROOM_LOG_LEVEL }),
   });
+}
+
+function createUpstream(
+  name: UpstreamVariables["name"],
+  secret: Hidden | undefined,
+  baseUrl: string | undefined,
+): UpstreamVariables {
+  const variable = `${name.toUpperCase()}_API_KEY`;
+  return Object.freeze({ name, variable, secret: secret ?? null, baseUrl: baseUrl ?? null });
+}
+
+function createStorageTarget(values: Values): StorageTarget {
+  const target = values.DARKROOM_STORAGE;
+  if (target === undefined) {
+    return { kind: "disk", folder: join(resolve(values.DARKROOM_DATA), "objects") };
+  }
+  const credentials = Object.freeze<S3Credentials>({
+    accessKeyId: must(values.AWS_ACCESS_KEY_ID, "the key id").reveal(),
+    secretAccessKey: must(values.AWS_SECRET_ACCESS_KEY, "the secret key"),
+    sessionToken: values.AWS_SESSION_TOKEN ?? null,
+  });
+  return { kind: "s3", target, credentials };
+}
+
+function describeMissing(given: readonly string[]): string[] {
+  if (!given.includes("DARKROOM_STORAGE")) return [];
+  return ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    .filter((name) => !given.includes(name))
+    .map((name) => `${name} is not set; DARKROOM_STORAGE needs it`);
 }
 
 function describeIssue(issue: z.core.$ZodIssue, env: Environment): string {
@@ -240,6 +376,10 @@ function describeIssue(issue: z.core.$ZodIssue, env: Environment): string {
   const told = schema === undefined ? undefined : facts.get(schema);
   const value = told?.secret === true ? "(not shown)" : JSON.stringify(env[name]);
   return `${name} ${value} cannot be used; give ${issue.message}`;
+}
+
+function isOurs(name: string): boolean {
+  return name.startsWith(prefix) || Object.hasOwn(environment.shape, name);
 }
 
 function describeUnknown(name: string): string[] {
@@ -258,108 +398,3 @@ function defineOptional<Value>(fallback: string, schema: z.ZodType<Value, string
 }
 
 type Told = Omit<Facts, "default">;
-
-/** A text that `find` understands; `allowed` completes the sentence "give …". */
-function acceptText<Value>(allowed: string, find: (text: string) => Value | null) {
-  return z.string().transform((text, context) => {
-    const value = find(text);
-    if (value !== null) return value;
-    context.addIssue({ code: "custom", message: allowed });
-    return z.NEVER;
-  });
-}
-
-function acceptWhole(min: number, max: number) {
-  return acceptText(`a whole number from ${min} to ${max}`, (text) => findWhole(text, min, max));
-}
-
-function acceptSeconds() {
-  return acceptText(`whole seconds from 1 to ${secondsMax}`, findSecondsAsMs);
-}
-
-function acceptHost() {
-  const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-  const hostname = new RegExp(`^${label}(?:\\.${label})*$`, "i");
-  return acceptText("an IP address or a host name, without port or brackets", (text) =>
-    isIP(text) !== 0 || hostname.test(text) ? text : null,
-  );
-}
-
-function acceptPath() {
-  return acceptText("a path", (text) => (text.includes("\0") ? null : text));
-}
-
-function acceptPublicUrl() {
-  return acceptText(
-    "an http:// or https:// address with an optional path: no slash at its end, no user, query or fragment",
-    (text) => {
-      const url = /^https?:\/\/(?!\/)[^\s\\?#@]*[^\s\\?#@/]$/i.test(text) ? URL.parse(text) : null;
-      return url === null ? null : `${url.origin}${url.pathname.replace(/\/$/, "")}`;
-    },
-  );
-}
-
-function acceptDatabaseUrl() {
-  return acceptText("a postgres:// URL, or leave it unset for SQLite", (text) =>
-    /^postgres(?:ql)?:\/\//.test(text) && URL.canParse(text) ? hide(text) : null,
-  );
-}
-
-function acceptLogLevel() {
-  return acceptText(
-    `one of ${logLevels.join(", ")}`,
-    (text) => logLevels.find((level) => level === text) ?? null,
-  );
-}
-
-function acceptResultTtl() {
-  return acceptText(
-    `seconds from 1 to ${secondsMax}, then model=seconds for models that differ, ` +
-      "each once, separated by commas: 86400,flux-2-pro=3600",
-    findResultTtl,
-  );
-}
-
-function findResultTtl(text: string): Config["results"] | null {
-  const [general = "", ...others] = text.split(",").map((entry) => entry.trim());
-  const ttlMs = findSecondsAsMs(general);
-  const ttlMsByModel = new Map<string, number>();
-  for (const entry of others) {
-    const [, model, seconds] = /^([a-z0-9][a-z0-9.-]*)=(\d+)$/.exec(entry) ?? [];
-    if (model === undefined || seconds === undefined || ttlMsByModel.has(model)) return null;
-    const ms = findSecondsAsMs(seconds);
-    if (ms === null) return null;
-    ttlMsByModel.set(model, ms);
-  }
-  return ttlMs === null ? null : { ttlMs, ttlMsByModel };
-}
-
-function acceptCidrList() {
-  return acceptText(
-    `networks as address/bits, separated by commas, at most ${cidrsMax}: 10.1.0.0/16,fd00::/8`,
-    (text) => {
-      const entries = findCidrs(text);
-      return entries !== null && entries.length <= cidrsMax ? entries : null;
-    },
-  );
-}
-
-function findCidrs(text: string): string[] | null {
-  // A stray comma is a slip that is worth a word.
-  if (text !== "" && text.split(",").some((entry) => entry.trim() === "")) return null;
-  try {
-    return parseCidrs(text);
-  } catch {
-    return null;
-  }
-}
-
-function findWhole(text: string, min: number, max: number): number | null {
-  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-  return value >= min && value <= max ? value : null;
-}
-
-function findSecondsAsMs(text: string): number | null {
-  const seconds = findWhole(text, 1, secondsMax);
-  return seconds === null ? null : seconds * secondMs;
-}

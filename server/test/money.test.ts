@@ -119,7 +119,13 @@ function submitToDatabase({ db, now }: Real, submits: readonly Submit[]): Promis
   return db.transaction(async (tx) => {
     const reserved = await reserveMany(
       tx,
-      submits.map(({ key, amount }) => ({ ...key, amount })),
+      submits.map(({ key, amount }) => ({
+        ...key,
+        spendPerDay: null,
+        accountLimits: null,
+        amount,
+      })),
+      now(),
     );
     const passed = submits.filter((_submit, i) => reserved[i] === null);
     const held = await holdMany(
@@ -128,7 +134,8 @@ function submitToDatabase({ db, now }: Real, submits: readonly Submit[]): Promis
       now(),
     );
     for (const [i, { key, amount }] of passed.entries()) {
-      if (held[i] !== null) await resolve(tx, { ...key, held: amount, captured: 0 });
+      if (held[i] !== null)
+        await resolve(tx, { ...key, held: amount, captured: 0, submittedAt: now() });
     }
     const short = new Set(passed.filter((_submit, i) => held[i] !== null));
     return submits.map((submit, i) => {
@@ -144,7 +151,7 @@ type Captures = { slot: number; amount: number }[];
 async function finishInDatabase({ db, now }: Real, task: Task, captures: Captures): Promise<void> {
   const captured = captures.reduce((sum, { amount }) => sum + amount, 0);
   await db.transaction(async (tx) => {
-    await resolve(tx, { ...task.key, held: task.held, captured });
+    await resolve(tx, { ...task.key, held: task.held, captured, submittedAt: now() });
     const { key, id: taskId, held } = task;
     await settle(tx, { ...key, taskId, held, captures, now: now() });
   });
@@ -274,7 +281,7 @@ function crashCommand(task: number): Command {
     );
     if (old === null) return;
     const crashing = real.db.transaction(async (tx) => {
-      await resolve(tx, { ...old.key, held: old.held, captured: 0 });
+      await resolve(tx, { ...old.key, held: old.held, captured: 0, submittedAt: real.now() });
       const end = { ...old.key, taskId: old.id, held: old.held, captures: [], now: real.now() };
       await settle(tx, end);
       throw new Error("crash");

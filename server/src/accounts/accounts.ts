@@ -3,22 +3,29 @@ import type { AccountRow } from "../db/schema.ts";
 import { AppError, assert } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Clock } from "../lib/time.ts";
+import type { AccountLimits } from "./caller.ts";
+import { checkLimits } from "./key-settings.ts";
 import {
   findAccountRow,
   insertAccount,
   selectAccounts,
   selectRatios,
-  updateRatio,
+  updateAccount,
 } from "./store.ts";
+import type { AccountChange } from "./store.ts";
 
 export type Account = {
   id: string;
   name: string;
   /** Price ratio in millionths: 1_000_000 charges list prices as they are. */
   ratioPpm: number;
+  limits: AccountLimits;
   /** Unix milliseconds. */
   createdAt: number;
 };
+
+/** What is left out stays as it is. */
+export type AccountSettings = Partial<AccountLimits> & { ratioPpm?: number };
 
 export type AccountsDeps = {
   db: Database;
@@ -37,6 +44,11 @@ export type Accounts = {
   listAccounts(page?: { after?: string; limit?: number }): Promise<Account[]>;
   /** Holds for the next submit on; tasks keep the ratio they were submitted under. */
   setRatio(name: string, ratioPpm: number): Promise<Account>;
+  /**
+   * Changes at least one setting. Limits hold on every node within a second; tasks that were taken stay.
+   * Throws `AppError` when the account does not exist or a limit is out of range.
+   */
+  setAccount(name: string, settings: AccountSettings): Promise<Account>;
 };
 
 export const listPriceRatioPpm = 1_000_000;
@@ -56,7 +68,8 @@ export function createAccounts(deps: AccountsDeps): Accounts {
       assert(limit >= 1 && limit <= pageSizeMax, "a page of accounts has 1 to 1,000 rows");
       return (await selectAccounts(deps.db.read, { after, limit })).map(toAccount);
     },
-    setRatio: (name, ratioPpm) => setRatio(deps, name, ratioPpm),
+    setRatio: (name, ratioPpm) => setAccount(deps, name, { ratioPpm }),
+    setAccount: (name, settings) => setAccount(deps, name, settings),
   };
 }
 
@@ -92,7 +105,15 @@ export function parseRatio(text: string): number {
 async function createAccount(deps: AccountsDeps, name: string): Promise<Account> {
   checkName(name);
   const now = deps.clock.now();
-  const row = { id: deps.ids("account"), name, ratio_ppm: listPriceRatioPpm, created_at: now };
+  const row = {
+    id: deps.ids("account"),
+    name,
+    ratio_ppm: listPriceRatioPpm,
+    created_at: now,
+    requests_per_minute: null,
+    tasks_in_flight: null,
+    spend_per_day: null,
+  };
   await deps.db.transaction(async (tx) => {
     if (!(await insertAccount(tx, row))) {
       throw new AppError("invalid_parameter", `name "${name}" is taken by another account`, {
@@ -105,15 +126,34 @@ async function createAccount(deps: AccountsDeps, name: string): Promise<Account>
   return toAccount(row);
 }
 
-async function setRatio(deps: AccountsDeps, name: string, ratioPpm: number): Promise<Account> {
+async function setAccount(
+  deps: AccountsDeps,
+  name: string,
+  settings: AccountSettings,
+): Promise<Account> {
+  const { ratioPpm } = settings;
   assert(
-    Number.isSafeInteger(ratioPpm) && ratioPpm >= 0 && ratioPpm <= ratioPpmMax,
+    ratioPpm === undefined ||
+      (Number.isSafeInteger(ratioPpm) && ratioPpm >= 0 && ratioPpm <= ratioPpmMax),
     "a ratio is a whole number of millionths up to 1,000",
   );
-  const row = await deps.db.transaction((tx) => updateRatio(tx, name, ratioPpm));
+  checkLimits(settings);
+  const change = toChange(settings);
+  assert(Object.keys(change).length > 0, "a change of an account changes something");
+  const row = await deps.db.transaction((tx) => updateAccount(tx, name, change));
   if (row === null) throw accountNotFound(name);
   await deps.db.durable();
   return toAccount(row);
+}
+
+function toChange(settings: AccountSettings): AccountChange {
+  const { ratioPpm, requestsPerMinute, tasksInFlight, spendPerDay } = settings;
+  return {
+    ...(ratioPpm === undefined ? {} : { ratio_ppm: ratioPpm }),
+    ...(requestsPerMinute === undefined ? {} : { requests_per_minute: requestsPerMinute }),
+    ...(tasksInFlight === undefined ? {} : { tasks_in_flight: tasksInFlight }),
+    ...(spendPerDay === undefined ? {} : { spend_per_day: spendPerDay }),
+  };
 }
 
 function accountNotFound(name: string): AppError {
@@ -135,5 +175,15 @@ function checkName(name: string): void {
 }
 
 function toAccount(row: AccountRow): Account {
-  return { id: row.id, name: row.name, ratioPpm: row.ratio_ppm, createdAt: row.created_at };
+  return {
+    id: row.id,
+    name: row.name,
+    ratioPpm: row.ratio_ppm,
+    limits: {
+      requestsPerMinute: row.requests_per_minute,
+      tasksInFlight: row.tasks_in_flight,
+      spendPerDay: row.spend_per_day,
+    },
+    createdAt: row.created_at,
+  };
 }

@@ -3,6 +3,14 @@ import type { Micros } from "../lib/money.ts";
 import type { IpList } from "./ip-list.ts";
 import { isOnIpList } from "./ip-list.ts";
 
+/** What all keys of an account's mode may do together. Null sets no limit. */
+export type AccountLimits = {
+  requestsPerMinute: number | null;
+  tasksInFlight: number | null;
+  /** Micro-USD with tasks of one UTC day. */
+  spendPerDay: Micros | null;
+};
+
 /** Who makes a request: a valid key, its account and its limits. At most a second old. */
 export type Caller = {
   accountId: string;
@@ -20,6 +28,10 @@ export type Caller = {
   ips: IpList | null;
   requestsPerMinute: number | null;
   tasksInFlight: number | null;
+  /** Micro-USD with tasks of one UTC day. */
+  spendPerDay: Micros | null;
+  /** Null when the account has no limit at all. */
+  accountLimits: AccountLimits | null;
   /** Unix milliseconds. */
   expiresAt: number | null;
 };

@@ -1,6 +1,7 @@
 import type { Mode } from "../db/schema.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Micros } from "../lib/money.ts";
+import type { AccountLimits } from "./caller.ts";
 import { parseIpList } from "./ip-list.ts";
 
 /** What a key may do. Null or absent sets no limit. */
@@ -16,6 +17,8 @@ export type KeySettings = {
   ips?: readonly string[] | null;
   requestsPerMinute?: number | null;
   tasksInFlight?: number | null;
+  /** Micro-USD that tasks submitted on one UTC day may cost. */
+  spendPerDay?: Micros | null;
   /** Unix milliseconds, in the future. */
   expiresAt?: number | null;
 };
@@ -31,9 +34,15 @@ export function checkKeySettings(settings: KeySettings, now: number): void {
   checkCount("cap", settings.cap, 0, Number.MAX_SAFE_INTEGER);
   checkModels(settings.models);
   if (settings.ips !== null && settings.ips !== undefined) parseIpList(settings.ips);
-  checkCount("requests_per_minute", settings.requestsPerMinute, 1, countMax);
-  checkCount("tasks_in_flight", settings.tasksInFlight, 1, countMax);
+  checkLimits(settings);
   checkCount("expires_at", settings.expiresAt, now + 1, Number.MAX_SAFE_INTEGER);
+}
+
+/** Throws `AppError` with the name of the first limit that is out of range. */
+export function checkLimits(limits: Partial<AccountLimits>): void {
+  checkCount("requests_per_minute", limits.requestsPerMinute, 1, countMax);
+  checkCount("tasks_in_flight", limits.tasksInFlight, 1, countMax);
+  checkCount("spend_per_day", limits.spendPerDay, 0, Number.MAX_SAFE_INTEGER);
 }
 
 function checkName(name: string): void {

@@ -5,6 +5,7 @@ import { onEachDatabase } from "../../test/support/databases.ts";
 import type { Setup } from "../../test/support/databases.ts";
 import { createIds } from "../lib/ids.ts";
 import { systemRandom } from "../lib/random.ts";
+import { dayMs } from "../lib/time.ts";
 import { createAccounts } from "./accounts.ts";
 import {
   findLockedUsage,
@@ -14,24 +15,38 @@ import {
   reserveMany,
   resolve,
 } from "./key-usage.ts";
-import type { Reservation } from "./key-usage.ts";
+import type { Reservation, Resolution } from "./key-usage.ts";
 import { createKeys } from "./keys.ts";
 
 async function setupUsage(setup: Setup) {
   const { db, clock } = await setup();
   const ids = createIds(clock, systemRandom);
   const openBooks = () => Promise.resolve();
-  const account = await createAccounts({ db, clock, ids, openBooks }).createAccount("default");
+  const accounts = createAccounts({ db, clock, ids, openBooks });
+  const account = await accounts.createAccount("default");
   const keys = createKeys({ db, clock, random: systemRandom, ids, pepper: Buffer.from("pepper") });
   const createRef = async (mode: "live" | "test" = "live") => {
     const { key } = await keys.createKey({ accountId: account.id, mode, name: "key" });
     return { accountId: account.id, keyId: key.id };
   };
-  const reserve = (reservations: readonly Reservation[]) =>
-    db.transaction((tx) => reserveMany(tx, reservations));
-  const finish = (task: Parameters<typeof resolve>[1]) => db.transaction((tx) => resolve(tx, task));
-  return { db, account, createRef, reserve, finish };
+  const reserve = (reservations: readonly Claim[]) =>
+    db.transaction((tx) =>
+      reserveMany(
+        tx,
+        reservations.map((one) => ({ ...noLimits, ...one })),
+        clock.now(),
+      ),
+    );
+  const finish = ({ submittedAt = clock.now(), ...task }: Ended) =>
+    db.transaction((tx) => resolve(tx, { ...task, submittedAt }));
+  return { db, clock, accounts, account, createRef, reserve, finish };
 }
+
+const noLimits = { mode: "live", spendPerDay: null, accountLimits: null } as const;
+
+/** What a test says of a reservation; the rest is without limits. */
+type Claim = Omit<Reservation, keyof typeof noLimits> & Partial<Reservation>;
+type Ended = Omit<Resolution, "submittedAt"> & { submittedAt?: number };
 
 const unlimited = { cap: null, tasksInFlight: null };
 
@@ -87,7 +102,9 @@ onEachDatabase((_name, setup) => {
     const two = { ...key, cap: null, tasksInFlight: 2, amount: 0 };
     assert.deepEqual(await reserve([two]), [null]);
     assert.deepEqual(await reserve([two]), [null]);
-    assert.deepEqual(await reserve([two]), [{ reason: "rate_limited", tasksInFlight: 2 }]);
+    assert.deepEqual(await reserve([two]), [
+      { reason: "task_limit_reached", whose: "key", tasksInFlight: 2 },
+    ]);
     await finish({ ...key, held: 0, captured: 0 });
     assert.deepEqual(await reserve([two]), [null]);
   });
@@ -113,7 +130,7 @@ onEachDatabase((_name, setup) => {
       null,
       null,
       null,
-      { reason: "rate_limited", tasksInFlight: 3 },
+      { reason: "task_limit_reached", whose: "key", tasksInFlight: 3 },
     ]);
     assert.deepEqual(await loadUsage(db.read, one), {
       keyId: one.keyId,
@@ -145,12 +162,87 @@ onEachDatabase((_name, setup) => {
     assert.equal(inFlight, answers.flat().filter((answer) => answer === null).length);
   });
 
+  test("a key spends at most its amount a day, counting holds and then what was captured", async () => {
+    const { clock, createRef, reserve, finish } = await setupUsage(setup);
+    const key = { ...(await createRef()), ...unlimited, spendPerDay: 100 };
+    assert.deepEqual(await reserve([{ ...key, amount: 60 }]), [null]);
+    const refused = { reason: "daily_spend_reached", whose: "key", spendPerDay: 100 } as const;
+    assert.deepEqual(await reserve([{ ...key, amount: 41 }]), [{ ...refused, left: 40 }]);
+    await finish({ ...key, held: 60, captured: 25 });
+    assert.deepEqual(await reserve([{ ...key, amount: 75 }]), [null]);
+    assert.deepEqual(await reserve([{ ...key, amount: 1 }]), [{ ...refused, left: 0 }]);
+    await clock.advance(dayMs);
+    assert.deepEqual(await reserve([{ ...key, amount: 100 }]), [null]);
+    // The end of yesterday's task gives nothing back to today.
+    await finish({ ...key, held: 75, captured: 0, submittedAt: clock.now() - dayMs });
+    assert.deepEqual(await reserve([{ ...key, amount: 1 }]), [{ ...refused, left: 0 }]);
+  });
+
+  test("a list of one key stays within its day, in the list's order", async () => {
+    const { createRef, reserve } = await setupUsage(setup);
+    const key = { ...(await createRef()), ...unlimited, spendPerDay: 10 };
+    const answers = await reserve([6, 5, 4, 0].map((amount) => ({ ...key, amount })));
+    assert.deepEqual(
+      answers.map((answer) => answer?.reason ?? null),
+      [null, "daily_spend_reached", null, null],
+    );
+  });
+
+  test("an account's limits hold over all its keys of a mode, and leave the other mode alone", async () => {
+    const { accounts, createRef, reserve, finish } = await setupUsage(setup);
+    const { limits } = await accounts.setAccount("default", { tasksInFlight: 2, spendPerDay: 50 });
+    const [one, two, play] = [await createRef(), await createRef(), await createRef("test")];
+    const claim = { ...unlimited, accountLimits: limits };
+    assert.deepEqual(await reserve([{ ...one, ...claim, amount: 30 }]), [null]);
+    assert.deepEqual(await reserve([{ ...two, ...claim, amount: 21 }]), [
+      { reason: "daily_spend_reached", whose: "account", spendPerDay: 50, left: 20 },
+    ]);
+    assert.deepEqual(await reserve([{ ...two, ...claim, amount: 20 }]), [null]);
+    assert.deepEqual(await reserve([{ ...one, ...claim, amount: 0 }]), [
+      { reason: "task_limit_reached", whose: "account", tasksInFlight: 2 },
+    ]);
+    assert.deepEqual(await reserve([{ ...play, ...claim, mode: "test", amount: 50 }]), [null]);
+    await finish({ ...one, held: 30, captured: 0 });
+    assert.deepEqual(await reserve([{ ...two, ...claim, amount: 30 }]), [null]);
+  });
+
+  test("an account's limits count what its keys used before they were set, and are read afresh", async () => {
+    const { accounts, createRef, reserve } = await setupUsage(setup);
+    const key = { ...(await createRef()), ...unlimited };
+    await reserve([{ ...key, amount: 5 }]);
+    const { limits } = await accounts.setAccount("default", { tasksInFlight: 2 });
+    await accounts.setAccount("default", { tasksInFlight: 1 });
+    const answers = await reserve([{ ...key, accountLimits: limits, amount: 0 }]);
+    assert.deepEqual(answers, [
+      { reason: "task_limit_reached", whose: "account", tasksInFlight: 1 },
+    ]);
+  });
+
+  test("submits at once over several keys never exceed the account's limits", async () => {
+    const { db, accounts, account, createRef, reserve } = await setupUsage(setup);
+    const { limits } = await accounts.setAccount("default", { tasksInFlight: 7, spendPerDay: 60 });
+    const keys = [await createRef(), await createRef(), await createRef()];
+    const claim = { ...unlimited, accountLimits: limits, amount: 10 };
+    const answers = await Promise.all(
+      Array.from({ length: 15 }, (_, i) =>
+        reserve([0, 1].map((j) => ({ ...keys[(i + j) % 3]!, ...claim }))),
+      ),
+    );
+    assert.equal(answers.flat().filter((answer) => answer === null).length, 6);
+    const usages = await listUsages(db.read, account.id, { after: "", limit: 10 });
+    assert.equal(
+      usages.reduce((sum, { held }) => sum + held, 0),
+      60,
+    );
+  });
+
   test("a reservation of a transaction that fails leaves nothing behind", async () => {
-    const { db, createRef } = await setupUsage(setup);
+    const { db, clock, createRef } = await setupUsage(setup);
     const key = await createRef();
     await assert.rejects(
       db.transaction(async (tx) => {
-        await reserveMany(tx, [{ ...key, ...unlimited, amount: 70 }]);
+        const one = { ...noLimits, ...unlimited, ...key, amount: 70 };
+        await reserveMany(tx, [one], clock.now());
         throw new Error("the submit fails");
       }),
       /the submit fails/,

@@ -43,6 +43,8 @@ onEachDatabase((_name, setup) => {
       ips: null,
       requestsPerMinute: null,
       tasksInFlight: null,
+      spendPerDay: null,
+      accountLimits: null,
       expiresAt: null,
     });
     assert.ok(isAllowedModel(caller, "flux-2-pro"));

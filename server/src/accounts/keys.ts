@@ -7,7 +7,7 @@ import type { Ids } from "../lib/ids.ts";
 import type { Micros } from "../lib/money.ts";
 import type { Random } from "../lib/random.ts";
 import type { Clock } from "../lib/time.ts";
-import type { Caller } from "./caller.ts";
+import type { AccountLimits, Caller } from "./caller.ts";
 import { parseIpList } from "./ip-list.ts";
 import type { KeySettings } from "./key-settings.ts";
 import { checkKeySettings } from "./key-settings.ts";
@@ -37,6 +37,7 @@ export type Key = {
   ips: readonly string[] | null;
   requestsPerMinute: number | null;
   tasksInFlight: number | null;
+  spendPerDay: Micros | null;
   expiresAt: number | null;
   revokedAt: number | null;
   createdAt: number;
@@ -133,6 +134,7 @@ async function createKey(deps: KeysDeps, settings: KeySettings): Promise<NewKey>
     expires_at: settings.expiresAt ?? null,
     revoked_at: null,
     created_at: now,
+    spend_per_day: settings.spendPerDay ?? null,
   };
   await deps.db.transaction(async (tx) => {
     const [account] = await selectRatios(tx, [row.account_id]);
@@ -166,8 +168,19 @@ function toCaller(row: KeyAndAccountRow): Caller {
     ips: ips === null ? null : parseIpList(ips),
     requestsPerMinute: row.requests_per_minute,
     tasksInFlight: row.tasks_in_flight,
+    spendPerDay: row.spend_per_day,
+    accountLimits: toAccountLimits(row),
     expiresAt: row.expires_at,
   };
+}
+
+function toAccountLimits(row: KeyAndAccountRow): AccountLimits | null {
+  const limits = {
+    requestsPerMinute: row.account_requests_per_minute,
+    tasksInFlight: row.account_tasks_in_flight,
+    spendPerDay: row.account_spend_per_day,
+  };
+  return Object.values(limits).every((limit) => limit === null) ? null : limits;
 }
 
 function toKey(row: KeyAndUsageRow): Key {
@@ -182,6 +195,7 @@ function toKey(row: KeyAndUsageRow): Key {
     ips: parseTexts(row.ips_json),
     requestsPerMinute: row.requests_per_minute,
     tasksInFlight: row.tasks_in_flight,
+    spendPerDay: row.spend_per_day,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
     createdAt: row.created_at,

@@ -2,8 +2,7 @@ import type { Insertable } from "kysely";
 
 import type { Handle, Tx } from "../db/database.ts";
 import { prepare } from "../db/statements.ts";
-import type { AccountRow, ApiKeyRow, KeyUsageRow, Mode } from "../db/schema.ts";
-import type { Micros } from "../lib/money.ts";
+import type { AccountRow, ApiKeyRow, KeyUsageRow } from "../db/schema.ts";
 
 /** Names one row of `key_usage`. */
 export type KeyRef = { accountId: string; keyId: string };
@@ -11,7 +10,13 @@ export type KeyRef = { accountId: string; keyId: string };
 /** A page in order of id: the rows after `after` (empty for the first page). */
 export type Page = { after: string; limit: number };
 
-export type KeyAndAccountRow = ApiKeyRow & { account_name: string; ratio_ppm: number };
+export type KeyAndAccountRow = ApiKeyRow & {
+  account_name: string;
+  ratio_ppm: number;
+  account_requests_per_minute: number | null;
+  account_tasks_in_flight: number | null;
+  account_spend_per_day: number | null;
+};
 
 export type KeyAndUsageRow = ApiKeyRow & Pick<KeyUsageRow, "held" | "captured" | "in_flight">;
 
@@ -30,9 +35,20 @@ const keyColumns = [
   "api_keys.expires_at",
   "api_keys.revoked_at",
   "api_keys.created_at",
+  "api_keys.spend_per_day",
 ] as const;
 
 // accounts
+
+const accountColumns = [
+  "id",
+  "name",
+  "ratio_ppm",
+  "created_at",
+  "requests_per_minute",
+  "tasks_in_flight",
+  "spend_per_day",
+] as const;
 
 /** False when the name is taken. */
 export async function insertAccount(tx: Tx, row: Insertable<AccountRow>): Promise<boolean> {
@@ -48,7 +64,7 @@ export async function insertAccount(tx: Tx, row: Insertable<AccountRow>): Promis
 export async function findAccountRow(handle: Handle, name: string): Promise<AccountRow | null> {
   const row = await handle
     .selectFrom("accounts")
-    .select(["id", "name", "ratio_ppm", "created_at"])
+    .select(accountColumns)
     .where("name", "=", name)
     .executeTakeFirst();
   return row ?? null;
@@ -57,7 +73,7 @@ export async function findAccountRow(handle: Handle, name: string): Promise<Acco
 export function selectAccounts(handle: Handle, page: Page): Promise<AccountRow[]> {
   return handle
     .selectFrom("accounts")
-    .select(["id", "name", "ratio_ppm", "created_at"])
+    .select(accountColumns)
     .where("id", ">", page.after)
     .orderBy("id")
     .limit(page.limit)
@@ -80,19 +96,34 @@ export function selectRatios(handle: Handle, accountIds: readonly string[]): Pro
     .execute();
 }
 
-/** Null when no account has the name. */
-export async function updateRatio(
+export type AccountChange = Partial<Omit<AccountRow, "id" | "name" | "created_at">>;
+
+/** Changes at least one column; null when no account has the name. */
+export async function updateAccount(
   tx: Tx,
   name: string,
-  ratioPpm: number,
+  change: AccountChange,
 ): Promise<AccountRow | null> {
   const row = await tx
     .updateTable("accounts")
-    .set({ ratio_ppm: ratioPpm })
+    .set(change)
     .where("name", "=", name)
-    .returning(["id", "name", "ratio_ppm", "created_at"])
+    .returning(accountColumns)
     .executeTakeFirst();
   return row ?? null;
+}
+
+const updateAccountToLock = prepare((db, p: { id: string }) =>
+  db
+    .updateTable("accounts")
+    .set((row) => ({ created_at: row.ref("created_at") }))
+    .where("id", "=", p.id)
+    .returning(accountColumns),
+);
+
+/** The account, whose row stays locked until the transaction ends; null without such an account. */
+export function lockAccount(tx: Tx, id: string): Promise<AccountRow | null> {
+  return updateAccountToLock.first(tx, { id });
 }
 
 // keys
@@ -102,7 +133,15 @@ export async function insertKey(tx: Tx, row: Insertable<ApiKeyRow>): Promise<voi
   await tx.insertInto("api_keys").values(row).execute();
   await tx
     .insertInto("key_usage")
-    .values({ account_id: row.account_id, key_id: row.id, held: 0, captured: 0, in_flight: 0 })
+    .values({
+      account_id: row.account_id,
+      key_id: row.id,
+      held: 0,
+      captured: 0,
+      in_flight: 0,
+      day: 0,
+      day_spent: 0,
+    })
     .execute();
 }
 
@@ -111,7 +150,13 @@ const selectKeyByDigest = prepare((db, p: { digest: string }) =>
     .selectFrom("api_keys")
     .innerJoin("accounts", "accounts.id", "api_keys.account_id")
     .select(keyColumns)
-    .select(["accounts.name as account_name", "accounts.ratio_ppm"])
+    .select([
+      "accounts.name as account_name",
+      "accounts.ratio_ppm",
+      "accounts.requests_per_minute as account_requests_per_minute",
+      "accounts.tasks_in_flight as account_tasks_in_flight",
+      "accounts.spend_per_day as account_spend_per_day",
+    ])
     .where("api_keys.digest", "=", p.digest)
     .where("api_keys.revoked_at", "is", null),
 );
@@ -151,119 +196,6 @@ export async function revokeKeyRow(tx: Tx, key: KeyRef, now: number): Promise<st
     .returning("digest")
     .executeTakeFirst();
   return row?.digest ?? null;
-}
-
-// usage
-
-const usageColumns = ["account_id", "key_id", "held", "captured", "in_flight"] as const;
-
-export type UsageRaise = KeyRef & {
-  amount: Micros;
-  tasks: number;
-  /** Most of held + captured before the raise. */
-  spentMax: Micros;
-  /** Most tasks in flight before the raise. */
-  inFlightMax: number;
-};
-
-const updateUsageUp = prepare((db, p: UsageRaise) =>
-  db
-    .updateTable("key_usage")
-    .set((row) => ({
-      held: row("held", "+", p.amount),
-      in_flight: row("in_flight", "+", p.tasks),
-    }))
-    .where("account_id", "=", p.accountId)
-    .where("key_id", "=", p.keyId)
-    .where((row) => row(row("held", "+", row.ref("captured")), "<=", p.spentMax))
-    .where("in_flight", "<=", p.inFlightMax),
-);
-
-/** False, and nothing is written, when the key is above one of the limits. */
-export async function raiseUsage(tx: Tx, raise: UsageRaise): Promise<boolean> {
-  return (await updateUsageUp.run(tx, raise)) === 1;
-}
-
-export type UsageLower = KeyRef & { held: Micros; captured: Micros };
-
-const updateUsageDown = prepare((db, p: UsageLower) =>
-  db
-    .updateTable("key_usage")
-    .set((row) => ({
-      held: row("held", "-", p.held),
-      captured: row("captured", "+", p.captured),
-      in_flight: row("in_flight", "-", 1),
-    }))
-    .where("account_id", "=", p.accountId)
-    .where("key_id", "=", p.keyId)
-    .where("held", ">=", p.held)
-    .where("in_flight", ">=", 1),
-);
-
-/** Ends one task of the key. False when the key does not hold that much. */
-export async function lowerUsage(tx: Tx, lower: UsageLower): Promise<boolean> {
-  return (await updateUsageDown.run(tx, lower)) === 1;
-}
-
-const updateUsageToLock = prepare((db, p: KeyRef) =>
-  db
-    .updateTable("key_usage")
-    .set((row) => ({ held: row.ref("held") }))
-    .where("account_id", "=", p.accountId)
-    .where("key_id", "=", p.keyId)
-    .returning(usageColumns),
-);
-
-/** The usage of a key, whose row stays locked until the transaction ends; null without such a key. */
-export function lockUsage(tx: Tx, key: KeyRef): Promise<KeyUsageRow | null> {
-  return updateUsageToLock.first(tx, key);
-}
-
-const selectUsage = prepare((db, p: KeyRef) =>
-  db
-    .selectFrom("key_usage")
-    .select(usageColumns)
-    .where("account_id", "=", p.accountId)
-    .where("key_id", "=", p.keyId),
-);
-
-export function findUsage(handle: Handle, key: KeyRef): Promise<KeyUsageRow | null> {
-  return selectUsage.first(handle, key);
-}
-
-export function selectUsages(
-  handle: Handle,
-  accountId: string,
-  page: Page,
-): Promise<KeyUsageRow[]> {
-  return handle
-    .selectFrom("key_usage")
-    .select(usageColumns)
-    .where("account_id", "=", accountId)
-    .where("key_id", ">", page.after)
-    .orderBy("key_id")
-    .limit(page.limit)
-    .execute();
-}
-
-const selectCaptured = prepare((db, p: { accountId: string; mode: Mode }) =>
-  db
-    .selectFrom("api_keys")
-    .innerJoin("key_usage", (join) =>
-      join
-        .onRef("key_usage.account_id", "=", "api_keys.account_id")
-        .onRef("key_usage.key_id", "=", "api_keys.id"),
-    )
-    // PostgreSQL adds bigints up to a decimal.
-    .select((row) => row.cast<number | null>(row.fn.sum("captured"), "bigint").as("captured"))
-    .where("api_keys.account_id", "=", p.accountId)
-    .where("api_keys.mode", "=", p.mode),
-);
-
-/** What all keys of the account in this mode have captured, revoked keys too. */
-export async function sumCaptured(handle: Handle, accountId: string, mode: Mode): Promise<Micros> {
-  const row = await selectCaptured.first(handle, { accountId, mode });
-  return row?.captured ?? 0;
 }
 
 function selectKeysAndUsage(handle: Handle) {

@@ -17,6 +17,8 @@ const caller: Caller = {
   ips: null,
   requestsPerMinute: null,
   tasksInFlight: null,
+  spendPerDay: null,
+  accountLimits: null,
   expiresAt: null,
 };
 

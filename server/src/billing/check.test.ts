@@ -71,6 +71,9 @@ function entry(change: Partial<LedgerRow> & Pick<LedgerRow, "id" | "kind">): Led
     key_id: null,
     note: null,
     created_at: 1,
+    model: null,
+    input_tokens: null,
+    output_tokens: null,
     ...change,
   };
 }

@@ -18,11 +18,12 @@ import {
   selectAccountIds,
   selectBookSums,
   selectBooksWithoutBalance,
-  selectEntries,
+  selectHolds,
   selectKeySums,
+  selectMoves,
   selectTaskSums,
-} from "./store.ts";
-import type { BookSums, KeySums, TaskSums } from "./store.ts";
+} from "./check-store.ts";
+import type { BookSums, EntryCursor, KeySums, TaskSums } from "./check-store.ts";
 
 export type LedgerCheck = {
   ok: boolean;
@@ -104,24 +105,55 @@ async function checkHistory(handle: Handle, book: BookRef, sums: BookSums): Prom
   const problems: string[] = [];
   const available = createBalanceWalk();
   const held = createBalanceWalk();
-  let after = { created_at: Number.MIN_SAFE_INTEGER, id: "" };
   // Not past the last entry of the start: a late commit near the end would be missed and look like a hole.
   const through = sums.last_at ?? 0;
-  for (;;) {
-    const page = await selectEntries(handle, book, { after, through, limit: pageSize });
-    for (const entry of page) {
-      available.add(entry.available, entry.created_at);
-      held.add(entry.held, entry.created_at);
-      if (!hasDerivedId(entry)) problems.push(`entry ${entry.id} is not named after what it does`);
-    }
-    const last = page.at(-1);
-    if (last === undefined || problems.length >= problemsMax) break;
-    after = { created_at: last.created_at, id: last.id };
+  const holds = eachEntry((after) =>
+    selectHolds(handle, book, { after, through, limit: pageSize }),
+  );
+  const moves = eachEntry((after) =>
+    selectMoves(handle, book, { after, through, limit: pageSize }),
+  );
+  for await (const entry of inOrderOfTime(holds, moves)) {
+    available.add(entry.available, entry.created_at);
+    held.add(entry.held, entry.created_at);
+    if (!hasDerivedId(entry)) problems.push(`entry ${entry.id} is not named after what it does`);
+    if (problems.length >= problemsMax) break;
   }
   const where = `account ${book.accountId} ${book.mode}`;
   if (available.wasNegative()) problems.push(`${where}: more was held than was available`);
   if (held.wasNegative()) problems.push(`${where}: more was resolved than was held`);
   return problems;
+}
+
+async function* eachEntry(
+  readPage: (after: EntryCursor) => Promise<LedgerRow[]>,
+): AsyncGenerator<LedgerRow, undefined> {
+  let after: EntryCursor = { created_at: Number.MIN_SAFE_INTEGER, id: "" };
+  for (;;) {
+    const page = await readPage(after);
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = { created_at: last.created_at, id: last.id };
+  }
+}
+
+/** Two streams as one. At the same moment the holds come last: what they hold has to be there before them. */
+async function* inOrderOfTime(
+  holds: AsyncGenerator<LedgerRow, undefined>,
+  moves: AsyncGenerator<LedgerRow, undefined>,
+): AsyncGenerator<LedgerRow> {
+  let hold = (await holds.next()).value;
+  let move = (await moves.next()).value;
+  while (hold !== undefined || move !== undefined) {
+    if (move === undefined || (hold !== undefined && hold.created_at < move.created_at)) {
+      if (hold !== undefined) yield hold;
+      hold = (await holds.next()).value;
+    } else {
+      yield move;
+      move = (await moves.next()).value;
+    }
+  }
 }
 
 type BalanceWalk = { add(amount: Micros, at: number): void; wasNegative(): boolean };
@@ -187,10 +219,9 @@ async function* eachTask(
   let after = range.after;
   for (;;) {
     const page = await selectTaskSums(handle, accountId, { ...range, after, limit: pageSize });
-    yield* page;
-    const last = page.at(-1);
-    if (last === undefined) return;
-    after = last.task_id;
+    yield* page.sums;
+    if (page.through === range.through) return;
+    after = page.through ?? "";
   }
 }
 

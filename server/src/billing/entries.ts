@@ -14,6 +14,9 @@ export type Hold = BookRef & {
 
 export type Capture = { slot: number; amount: Micros };
 
+/** What a task delivered, for usage reports: its model, and the tokens of all its pictures. */
+export type Sold = { model: string; inputTokens: number; outputTokens: number };
+
 export type Settlement = BookRef & {
   keyId: string;
   taskId: string;
@@ -21,6 +24,7 @@ export type Settlement = BookRef & {
   held: Micros;
   /** One a delivered picture; together at most `held`. None releases everything. */
   captures: readonly Capture[];
+  sold?: Sold;
   /** Unix milliseconds. */
   now: number;
 };
@@ -34,6 +38,8 @@ export type Credit = BookRef & {
   /** Unix milliseconds. */
   now: number;
 };
+
+const nothingSold = { model: null, input_tokens: null, output_tokens: null };
 
 export function holdIdOf(taskId: string): string {
   return `hold:${taskId}`;
@@ -51,10 +57,12 @@ export function holdEntry(hold: Hold, now: number): LedgerRow {
     key_id: hold.keyId,
     note: null,
     created_at: now,
+    ...nothingSold,
   };
 }
 
-export function captureEntry(task: Settlement, capture: Capture): LedgerRow {
+/** `isFirst` for one capture of a task: its entry carries the tokens. */
+export function captureEntry(task: Settlement, capture: Capture, isFirst: boolean): LedgerRow {
   return {
     account_id: task.accountId,
     id: `capture:${task.taskId}:${capture.slot}`,
@@ -66,6 +74,9 @@ export function captureEntry(task: Settlement, capture: Capture): LedgerRow {
     key_id: task.keyId,
     note: null,
     created_at: task.now,
+    model: task.sold?.model ?? null,
+    input_tokens: isFirst ? (task.sold?.inputTokens ?? null) : null,
+    output_tokens: isFirst ? (task.sold?.outputTokens ?? null) : null,
   };
 }
 
@@ -82,6 +93,7 @@ export function releaseEntry(task: Settlement, released: Micros): LedgerRow {
     key_id: task.keyId,
     note: null,
     created_at: task.now,
+    ...nothingSold,
   };
 }
 
@@ -97,6 +109,7 @@ export function creditEntry(wanted: Credit): LedgerRow {
     key_id: null,
     note: wanted.note,
     created_at: wanted.now,
+    ...nothingSold,
   };
 }
 

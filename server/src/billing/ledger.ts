@@ -88,7 +88,7 @@ export async function settle(tx: Tx, settlement: Settlement): Promise<void> {
     `the hold of ${settlement.taskId} exists and has the amount that the task says`,
   );
   await insertEntries(tx, [
-    ...captures.map((capture) => captureEntry(settlement, capture)),
+    ...captures.map((capture, i) => captureEntry(settlement, capture, i === 0)),
     releaseEntry(settlement, released),
   ]);
 }

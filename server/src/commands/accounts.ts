@@ -1,12 +1,12 @@
 import { parseRatio } from "../accounts/accounts.ts";
-import type { Account } from "../accounts/accounts.ts";
+import type { Account, AccountSettings } from "../accounts/accounts.ts";
 import { loadBook } from "../billing/balance.ts";
 import { credit } from "../billing/ledger.ts";
 import type { Installation } from "../installation.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { formatUsd, parseUsd, toUsd } from "../lib/money.ts";
 import { toUnixSeconds } from "../lib/time.ts";
-import { formatTable, loadAccount, UsageError } from "./command.ts";
+import { formatTable, loadAccount, parseAmount, parseWhole, UsageError } from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 
 const string = { type: "string" } as const;
@@ -38,9 +38,10 @@ export const accountCommands: readonly Command[] = [
   },
   {
     name: "accounts set",
-    usage: "NAME --ratio R",
-    summary: "Sets the ratio that an account pays of the list prices, from the next submit on.",
-    options: { ratio: string },
+    usage: "NAME [--ratio R] [--rpm N|none] [--tasks-in-flight N|none] [--spend-per-day USD|none]",
+    summary:
+      "Sets what an account pays of the list prices, and limits over all its keys, live and test apart.",
+    options: { ratio: string, rpm: string, "tasks-in-flight": string, "spend-per-day": string },
     positionals: ["NAME"],
     run: setAccount,
   },
@@ -111,12 +112,42 @@ async function creditAccount(installation: Installation, input: CommandInput) {
 }
 
 async function setAccount({ accounts }: Installation, input: CommandInput) {
-  const ratioPpm = parseRatio(input.required("ratio"));
-  const account = await accounts.setRatio(input.word(0) ?? "", ratioPpm);
-  return {
-    text: `account ${account.name} pays ${account.ratioPpm / 1_000_000} of the list prices`,
-    json: presentAccount(account),
+  const ratio = input.option("ratio");
+  const settings = {
+    ...(ratio === null ? {} : { ratioPpm: parseRatio(ratio) }),
+    ...readLimit(input, "rpm", (requestsPerMinute) => ({ requestsPerMinute }), parseWhole),
+    ...readLimit(input, "tasks-in-flight", (tasksInFlight) => ({ tasksInFlight }), parseWhole),
+    ...readLimit(input, "spend-per-day", (spendPerDay) => ({ spendPerDay }), parseAmount),
   };
+  if (Object.keys(settings).length === 0) {
+    throw new UsageError(
+      "nothing to set; give --ratio, --rpm, --tasks-in-flight or --spend-per-day",
+    );
+  }
+  const account = await accounts.setAccount(input.word(0) ?? "", settings);
+  return { text: describeAccount(account), json: presentAccount(account) };
+}
+
+/** The setting of an option: a number, null for `none`, or nothing when the option was not given. */
+function readLimit(
+  input: CommandInput,
+  name: string,
+  toSetting: (value: number | null) => AccountSettings,
+  parse: (name: string, text: string) => number,
+): AccountSettings {
+  const text = input.option(name);
+  if (text === null) return {};
+  return toSetting(text === "none" ? null : parse(name, text));
+}
+
+function describeAccount({ name, ratioPpm, limits }: Account): string {
+  const { requestsPerMinute, tasksInFlight, spendPerDay } = limits;
+  return [
+    `account ${name} pays ${ratioPpm / 1_000_000} of the list prices`,
+    ...(requestsPerMinute === null ? [] : [`${requestsPerMinute} requests a minute`]),
+    ...(tasksInFlight === null ? [] : [`${tasksInFlight} tasks under way at once`]),
+    ...(spendPerDay === null ? [] : [`${formatUsd(spendPerDay)} USD a day`]),
+  ].join("; ");
 }
 
 function liveBook(
@@ -126,11 +157,16 @@ function liveBook(
   return loadBook(db.read, { accountId: account.id, mode: "live" });
 }
 
+/** Wire names and units; what sets no limit is absent. */
 function presentAccount(account: Account): JsonObject {
+  const { requestsPerMinute, tasksInFlight, spendPerDay } = account.limits;
   return {
     id: account.id,
     name: account.name,
     ratio: account.ratioPpm / 1_000_000,
+    ...(requestsPerMinute === null ? {} : { requests_per_minute: requestsPerMinute }),
+    ...(tasksInFlight === null ? {} : { tasks_in_flight: tasksInFlight }),
+    ...(spendPerDay === null ? {} : { spend_per_day: toUsd(spendPerDay) }),
     created: toUnixSeconds(account.createdAt),
   };
 }

@@ -2,6 +2,7 @@ import type { ParseArgsConfig } from "node:util";
 
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
+import { parseUsd } from "../lib/money.ts";
 import type { Installation } from "../installation.ts";
 
 /** One operator command. It works beside a running server, in transactions of a few milliseconds. */
@@ -25,6 +26,10 @@ export type CommandInput = {
   flag(name: string): boolean;
   /** The word at a place of `positionals`, or null. */
   word(index: number): string | null;
+  /** Value of an environment variable, or null when it is not set or empty. */
+  variable(name: string): string | null;
+  /** Everything on standard input. Throws `UsageError` past `bytesMax`. */
+  readStandardInput(bytesMax: number): Promise<string>;
 };
 
 export type CommandResult = {
@@ -64,6 +69,13 @@ export function parseWhole(name: string, text: string): number {
     throw new UsageError(`--${name} "${text}" is not a whole number`);
   }
   return value;
+}
+
+/** Parses an option that is an amount in USD, as micro-USD of at least 0; throws `UsageError`. */
+export function parseAmount(name: string, text: string): number {
+  const micros = parseUsd(text);
+  if (micros !== null && micros >= 0) return micros;
+  throw new UsageError(`--${name} "${text}" is not an amount in USD such as 12.50`);
 }
 
 /** The account of a name; throws `AppError` when there is none. */

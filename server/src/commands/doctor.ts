@@ -8,6 +8,7 @@ import type { JsonObject } from "../lib/json.ts";
 import { minuteMs } from "../lib/time.ts";
 import { loadOverdue } from "../tasks/store.ts";
 import { listOpenTaskIds } from "../tasks/sweep-store.ts";
+import { checkChannels, checkPlaces, checkWaste } from "./doctor-channels.ts";
 import { formatTable } from "./command.ts";
 import type { Command } from "./command.ts";
 
@@ -42,6 +43,9 @@ async function examine(installation: Installation) {
     }),
     await attempt("disk", () => checkDisk(installation)),
     await attempt("tasks", () => checkTasks(installation)),
+    await attempt("channels", () => checkChannels(installation)),
+    await attempt("places", () => checkPlaces(installation)),
+    await attempt("waste", () => checkWaste(installation)),
     checkProtection(installation),
     describeLedger(ledger),
   ];

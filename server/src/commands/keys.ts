@@ -2,9 +2,16 @@ import type { Key } from "../accounts/keys.ts";
 import type { Installation } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
-import { formatUsd, parseUsd, toUsd } from "../lib/money.ts";
+import { formatUsd, toUsd } from "../lib/money.ts";
 import { toUnixSeconds } from "../lib/time.ts";
-import { formatTable, formatTime, loadAccount, parseWhole, UsageError } from "./command.ts";
+import {
+  formatTable,
+  formatTime,
+  loadAccount,
+  parseAmount,
+  parseWhole,
+  UsageError,
+} from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 
 const string = { type: "string" } as const;
@@ -13,7 +20,7 @@ export const keyCommands: readonly Command[] = [
   {
     name: "keys create",
     usage:
-      "[--account NAME] --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--in-flight N] [--expires DATE|SECONDS]",
+      "[--account NAME] --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--tasks-in-flight N] [--spend-per-day USD] [--expires DATE|SECONDS]",
     summary: "Makes an API key and shows it, this once.",
     options: {
       account: string,
@@ -23,7 +30,8 @@ export const keyCommands: readonly Command[] = [
       models: string,
       ips: string,
       rpm: string,
-      "in-flight": string,
+      "tasks-in-flight": string,
+      "spend-per-day": string,
       expires: string,
     },
     positionals: [],
@@ -53,11 +61,14 @@ async function createKey(installation: Installation, input: CommandInput) {
     accountId: account.id,
     mode: parseMode(input.required("mode")),
     name: input.required("name"),
-    cap: mapOption(input, "cap", parseAmount),
+    cap: mapOption(input, "cap", (text) => parseAmount("cap", text)),
     models: mapOption(input, "models", (text) => parseModels(installation, text)),
     ips: mapOption(input, "ips", splitList),
     requestsPerMinute: mapOption(input, "rpm", (text) => parseWhole("rpm", text)),
-    tasksInFlight: mapOption(input, "in-flight", (text) => parseWhole("in-flight", text)),
+    tasksInFlight: mapOption(input, "tasks-in-flight", (text) =>
+      parseWhole("tasks-in-flight", text),
+    ),
+    spendPerDay: mapOption(input, "spend-per-day", (text) => parseAmount("spend-per-day", text)),
     expiresAt: mapOption(input, "expires", (text) => parseExpiry(text, installation.clock.now())),
   });
   const text = [
@@ -124,6 +135,7 @@ function presentKey(key: Key): JsonObject {
     ...(key.ips === null ? {} : { ips: [...key.ips] }),
     ...(key.requestsPerMinute === null ? {} : { requests_per_minute: key.requestsPerMinute }),
     ...(key.tasksInFlight === null ? {} : { tasks_in_flight: key.tasksInFlight }),
+    ...(key.spendPerDay === null ? {} : { spend_per_day: toUsd(key.spendPerDay) }),
     ...(key.expiresAt === null ? {} : { expires_at: toUnixSeconds(key.expiresAt) }),
     ...(key.revokedAt === null ? {} : { revoked_at: toUnixSeconds(key.revokedAt) }),
     created: toUnixSeconds(key.createdAt),
@@ -140,12 +152,6 @@ function mapOption<T>(input: CommandInput, name: string, parse: (text: string) =
 function parseMode(text: string): "live" | "test" {
   if (text === "live" || text === "test") return text;
   throw new UsageError(`--mode "${text}" is not a mode; use live or test`);
-}
-
-function parseAmount(text: string): number {
-  const micros = parseUsd(text);
-  if (micros !== null && micros >= 0) return micros;
-  throw new UsageError(`--cap "${text}" is not an amount in USD such as 12.50`);
 }
 
 function parseModels({ catalogue }: Installation, text: string): string[] {

@@ -7,10 +7,13 @@ import { AppError } from "../lib/errors.ts";
 import { redact } from "../lib/log.ts";
 import { SecretFileError } from "../lib/secrets.ts";
 import { accountCommands } from "./accounts.ts";
+import { backupCommands } from "./backup.ts";
+import { channelCommands } from "./channels.ts";
 import { UsageError } from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 import { doctorCommands } from "./doctor.ts";
 import { keyCommands } from "./keys.ts";
+import { migrateCommands } from "./migrate-to.ts";
 import { priceCommands } from "./prices.ts";
 import { serve } from "./serve.ts";
 
@@ -20,7 +23,10 @@ const commands: readonly Command[] = [
   ...keyCommands,
   ...accountCommands,
   ...priceCommands,
+  ...channelCommands,
   ...doctorCommands,
+  ...backupCommands,
+  ...migrateCommands,
 ];
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
@@ -43,8 +49,9 @@ export async function runCommand(args: readonly string[], env: Environment): Pro
 async function runOne(args: readonly string[], env: Environment): Promise<number> {
   const command = findCommand(args);
   const rest = args.slice(command.name.split(" ").length);
-  const { input, json } = parseInput(command, rest);
-  const installation = await openInstallation(parseConfig({ DARKROOM_LOG_LEVEL: "warn", ...env }));
+  const { input, json } = parseInput(command, rest, env);
+  const config = parseConfig({ DARKROOM_LOG_LEVEL: "warn", ...env });
+  const installation = await openInstallation(config, "command");
   try {
     const result = await command.run(installation, input);
     process.stdout.write(json ? `${JSON.stringify(result.json)}\n` : `${result.text}\n`);
@@ -67,6 +74,7 @@ function findCommand(args: readonly string[]): Command {
 function parseInput(
   command: Command,
   args: readonly string[],
+  env: Environment,
 ): { input: CommandInput; json: boolean } {
   const { values, positionals } = parseCommandLine(command, args);
   const wanted = command.positionals.filter((name) => !name.endsWith("?")).length;
@@ -87,8 +95,24 @@ function parseInput(
     },
     flag: (name) => values[name] === true,
     word: (index) => positionals[index] ?? null,
+    variable: (name) => env[name] || null,
+    readStandardInput,
   };
   return { input, json: values["json"] === true };
+}
+
+async function readStandardInput(bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin) {
+    const bytes = Buffer.from(chunk as Buffer); // no encoding is set, so these are bytes
+    length += bytes.length;
+    if (length > bytesMax) {
+      throw new UsageError(`standard input is longer than ${bytesMax} bytes`);
+    }
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parseCommandLine(command: Command, args: readonly string[]): CommandLine {
@@ -111,7 +135,7 @@ function renderHelp(): string {
   return [
     "Darkroom: a self-hosted gateway to every image model.",
     "",
-    "  serve\n      Runs the gateway. docs/configuration.md lists its environment variables.",
+    "  serve [--role all|api|worker]\n      Runs the gateway. docs/configuration.md lists its environment variables.",
     ...lines,
     "",
     "Every command but serve takes --json: standard output is then one JSON object.",

@@ -1,11 +1,11 @@
 import { flushCompileCache } from "node:module";
+import { parseArgs } from "node:util";
 
 import { createApp } from "../app.ts";
 import type { App } from "../app.ts";
-import { checkServable } from "../config.ts";
 import type { Config } from "../config.ts";
-import { openInstallation } from "../installation.ts";
-import type { Installation } from "../installation.ts";
+import { openInstallation, roles } from "../installation.ts";
+import type { Installation, Role } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import { UsageError } from "./command.ts";
 import { makeFirstKey, makeSample } from "./first-start.ts";
@@ -15,17 +15,48 @@ const forcedExitCode = 130;
 
 /** Runs the gateway until a signal stops it. */
 export async function serve(config: Config, args: readonly string[]): Promise<number> {
-  if (args.length > 0) throw new UsageError(`serve takes no words such as "${args[0]}" yet`);
-  checkServable(config);
+  const role = parseRole(config, args);
   const installation = await openInstallation(config);
-  const app = createApp(installation);
+  warnOfDisk(installation, role);
+  const app = createApp(installation, role);
   const stopped = stopOnSignal(installation, app);
   const address = await start(app, config);
   process.stdout.write(`darkroom ready ${address}\n`);
   // A process that is killed would not write it, and the next start would be slow again.
   flushCompileCache();
-  await welcome(installation, app, address);
+  if (role !== "worker") await welcome(installation, app, { address, role });
   return stopped;
+}
+
+function parseRole({ data }: Config, args: readonly string[]): Role {
+  const role = roles.find((known) => known === readRole(args));
+  if (role === undefined) throw new UsageError(`--role takes one of ${roles.join(", ")}`);
+  if (role !== "all" && data.database.kind === "sqlite") {
+    throw new UsageError(
+      `--role ${role} needs a database that other nodes share: set DARKROOM_DATABASE_URL to a PostgreSQL database`,
+    );
+  }
+  return role;
+}
+
+function readRole(args: readonly string[]): string {
+  try {
+    return parseArgs({ args: [...args], options: { role: { type: "string", default: "all" } } })
+      .values.role;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new UsageError(`${error.message.split(". ")[0]}; use: serve [--role all|api|worker]`);
+  }
+}
+
+function warnOfDisk({ config, log }: Installation, role: Role): void {
+  const { storage } = config.data;
+  if (role === "all" || storage.kind !== "disk") return;
+  log.warn(
+    { folder: storage.folder },
+    "pictures are kept in this folder, which every node must reach under the same files; " +
+      "set DARKROOM_STORAGE to an S3 bucket, or share the folder",
+  );
 }
 
 /** Resolves with the address. What a start has begun before it failed is stopped again. */
@@ -47,8 +78,12 @@ async function start(app: App, { http }: Config): Promise<string> {
 }
 
 /** On the first start: a key to try things with, and a picture to see that everything works. */
-async function welcome(installation: Installation, app: App, address: string): Promise<void> {
-  const token = await makeFirstKey(installation);
+async function welcome(
+  installation: Installation,
+  app: App,
+  { address, role }: { address: string; role: Role },
+): Promise<void> {
+  const token = await findFirstKey(installation);
   if (token === null) return;
   const body = JSON.stringify({
     model: "gemini-3.1-flash-lite-image",
@@ -71,11 +106,24 @@ async function welcome(installation: Installation, app: App, address: string): P
     "",
   ];
   process.stdout.write(lines.join("\n"));
+  // A worker may not be running yet.
+  if (role === "api") return;
   try {
     const link = await makeSample(installation.clock, app, { token, body });
     process.stdout.write(`\nA sample picture, made through that API just now:\n\n  ${link}\n\n`);
   } catch (error) {
     installation.log.error({ err: error }, "the sample picture could not be made");
+  }
+}
+
+/** Of nodes that start for the first time together, one makes the key. */
+async function findFirstKey(installation: Installation): Promise<string | null> {
+  try {
+    return await makeFirstKey(installation);
+  } catch (error) {
+    if (!(error instanceof AppError) || installation.db.dialect === "sqlite") throw error;
+    installation.log.warn({ err: error }, "the first key was not made here");
+    return null;
   }
 }
 

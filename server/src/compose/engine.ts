@@ -1,48 +1,81 @@
 /** The engine: everything that moves tasks, with the parts it stands on. */
-import { createChannels, createSandboxChannel } from "../channels/channels.ts";
+import { createBreakers } from "../channels/breaker.ts";
+import { createSandboxChannel } from "../channels/channels.ts";
 import { createPictureProcesses } from "../images/processes.ts";
-import type { Installation } from "../installation.ts";
-import { createEgress, systemResolver } from "../lib/egress.ts";
+import type { Installation, Role } from "../installation.ts";
 import { createGate } from "../lib/gate.ts";
 import { createSandbox } from "../providers/sandbox.ts";
+import { createNode } from "../tasks/node.ts";
 import { createRescue } from "../tasks/rescue.ts";
 import { createResultTtl } from "../tasks/result-ttl.ts";
 import { createSweeper } from "../tasks/sweep.ts";
 import { sandboxUsageOf } from "../tasks/usage.ts";
-import { createWatch } from "../tasks/watch.ts";
 import { createWorker } from "../tasks/worker.ts";
+import { composeChannels } from "./channels.ts";
+import { createLinking } from "./links.ts";
+import { composeWatch } from "./watch.ts";
+import { createWebhooks } from "./webhooks.ts";
 
 export type Engine = ReturnType<typeof createEngine>;
 
-export function createEngine(installation: Installation) {
+export function createEngine(
+  opened: Installation,
+  state: { listening: string },
+  role: Role = "all",
+) {
+  const installation = { ...opened, db: opened.engineDb };
   const { config, clock, random, ids, log, db, storage, catalogue } = installation;
   const { results, tasks } = config;
   const pictures = createPictureProcesses({ clock, log, ...config.images });
-  const egress = createEgress({ allow: config.egress.allow, resolve: systemResolver, clock });
+  const egress = installation.openEgress(config.egress.allow);
   const sandbox = createSandbox({
     draw: (drawing) => pictures.draw(drawing),
     usageOf: (job) => sandboxUsageOf(catalogue, job),
   });
-  const channels = createChannels([createSandboxChannel(sandbox)]);
+  const runsTasks = role !== "api";
+  const builtIn = [createSandboxChannel(sandbox)];
+  const upstreams = composeChannels(installation, builtIn, { appliesEnvironment: runsTasks });
+  const { channels } = upstreams;
   const resultTtlMs = createResultTtl(results, catalogue);
-  const shared = { db, clock, random, ids, log, storage, pictures, egress, channels, catalogue };
+  const breakers = createBreakers({ clock });
+  const upward = { egress, channels, breakers };
+  const shared = { db, clock, random, ids, log, storage, pictures, ...upward, catalogue };
   const requestBytes = createGate(128 * 2 ** 20);
-  const deps = { ...shared, watch: createWatch(), resultTtlMs, requestBytes };
+  const wakeUps = composeWatch(installation);
+  const { watch } = wakeUps;
+  const node = createNode({ db, clock, ids, log }, { isApi: role !== "worker" });
+  const linking = createLinking(installation, state);
+  const webhooks = createWebhooks(installation, { ...linking, egress, watch });
+  const ending = { resultTtlMs, events: webhooks.events };
+  const deps = { ...shared, ...linking, ...ending, watch, requestBytes };
   const worker = createWorker(deps, { tasksMax: tasks.workerTasksMax });
   const rescue = createRescue(deps);
   const sweeper = createSweeper({ ...deps, retentionMs: tasks.retentionMs });
   return {
     deps,
+    webhooks: webhooks.verbs,
+    liveApiNodes: node.liveApiNodes,
     start: async () => {
+      await node.start();
+      await wakeUps.start();
+      await upstreams.start();
+      if (!runsTasks) return;
       await rescue.start();
       await worker.start();
       sweeper.start();
+      webhooks.start();
     },
     /** Finishes what is under way and gives the rest back. */
     stop: async () => {
-      await worker.stop();
-      await rescue.stop();
-      await sweeper.stop();
+      if (runsTasks) {
+        await worker.stop();
+        await rescue.stop();
+        await sweeper.stop();
+        await webhooks.stop();
+      }
+      await upstreams.stop();
+      await wakeUps.stop();
+      await node.stop();
       await pictures.close();
       await egress.close();
     },

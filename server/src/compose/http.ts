@@ -1,65 +1,97 @@
 /** The API: every route with the verbs behind it. */
 import { loadCaptured, loadUsage } from "../accounts/key-usage.ts";
-import { createRequestLimits } from "../accounts/limits.ts";
 import { createBalances } from "../billing/balance.ts";
 import { loadOverrides } from "../billing/prices.ts";
-import { createAuth } from "../http/auth.ts";
+import { createUsageReports } from "../billing/usage-report.ts";
+import { createPublicPrices } from "../http/pricing.ts";
 import { registerRoutes } from "../http/routes.ts";
 import { createServer } from "../http/server.ts";
 import { saveUpload } from "../images/uploads.ts";
 import type { Installation } from "../installation.ts";
-import { createLinks } from "../storage/links.ts";
 import { cancelTask } from "../tasks/cancel.ts";
+import { estimateTask } from "../tasks/estimate.ts";
+import { createLister, readMany } from "../tasks/list.ts";
 import { createReader } from "../tasks/read.ts";
 import { createSubmitter } from "../tasks/submit.ts";
+import { composeAdmission } from "./admission.ts";
 import type { Engine } from "./engine.ts";
+import { composeWaiting } from "./waiting.ts";
+import { composeReadiness } from "./health.ts";
 
 export type HttpState = {
   /** Where the server listens; empty until it does. */
   listening: string;
+  /** The server has been told to stop: `/readyz` says so, and requests are still taken. */
+  isLeaving: boolean;
   isDraining: boolean;
 };
 
 /** The HTTP server with its routes, not yet listening. */
-export function createHttp(installation: Installation, { deps }: Engine, state: HttpState) {
-  const { config, clock, ids, log, db, storage, catalogue, keys, secrets, version } = installation;
+export function createHttp(
+  installation: Installation,
+  { deps: engineDeps, webhooks, liveApiNodes }: Engine,
+  state: HttpState,
+) {
+  const { config, clock, ids, log, db, storage, catalogue, version } = installation;
   const { idempotencyTtlMs, deadlineMs, retentionMs } = config.tasks;
-  const publicUrl = (): string => config.http.publicUrl ?? state.listening;
   const isDraining = (): boolean => state.isDraining;
-  const links = createLinks({ secret: secrets.derive("links"), clock });
-  const requestLimits = createRequestLimits({ clock });
-  const auth = createAuth({ keys, requestLimits });
+  const isLeaving = (): boolean => state.isLeaving;
+  const deps = { ...engineDeps, db };
+  const { links, publicUrl } = deps;
+  const { requestLimits, auth, overload, watchLoad } = composeAdmission(installation, liveApiNodes);
   const linkBases = (): string[] => [publicUrl(), state.listening];
-  const linked = { ...deps, links, linkBases, publicUrl };
-  const submitTask = createSubmitter({ ...linked, deadlineMs, idempotencyTtlMs });
+  const linked = { ...deps, linkBases };
+  const submitTask = createSubmitter({ ...linked, overload, deadlineMs, idempotencyTtlMs });
   const readTask = createReader({ ...linked, retentionMs });
+  const listTasks = createLister({ db, readTask });
   const balances = createBalances({ read: db.read, loadUsage, loadCaptured });
-  const http = createServer({ ids, log, bodyBytesMax: config.http.bodyBytesMax, isDraining });
+  const http = createServer({
+    ids,
+    log,
+    bodyBytesMax: config.http.bodyBytesMax,
+    isDraining,
+    isLeaving,
+  });
+  watchLoad(http);
+  const loadPrices = () => loadOverrides(db.read);
   return registerRoutes(http, {
     auth,
+    requestLimits,
+    reportUsage: createUsageReports({ read: db.read, clock }),
+    timeZone: "UTC",
     balances,
     clock,
     idempotencyTtlMs,
-    isDraining,
+    isDraining: isLeaving,
     links,
     log,
     publicUrl,
     storage,
     catalogue,
-    loadPrices: () => loadOverrides(db.read),
+    loadPrices,
+    publicPrices: createPublicPrices({ clock, loadPrices }),
+    estimateTask: (input) => estimateTask(linked, input),
     version,
     submitTask,
     readTask: ({ caller, taskId, language }) => readTask({ ...caller, taskId, language }),
+    listTasks: ({ caller: { accountId, mode }, ...input }) =>
+      listTasks({ accountId, mode, ...input }),
+    readTasks: ({ caller, language, taskIds }) =>
+      readMany(readTask, { ...caller, language }, taskIds),
+    ...composeWaiting(http, { ...deps, readTask }),
+    deadlineMs,
+    bodyBytesMax: config.http.bodyBytesMax,
     cancelTask: async ({ caller, taskId, language }) => {
       // What a poll no longer shows cannot be cancelled either.
       if ((await readTask({ ...caller, taskId, language })) === null) return null;
       await cancelTask(deps, { ...caller, taskId });
       return readTask({ ...caller, taskId, language });
     },
-    saveUpload: (input) => saveUpload({ ...linked, ...config.uploads }, input),
-    readinessChecks: {
-      database: async () => void (await loadOverrides(db.read)),
-      storage: () => storage.check(),
+    ...webhooks,
+    saveUpload: (input) => {
+      overload.assertAccepting();
+      return saveUpload({ ...linked, ...config.uploads }, input);
     },
+    readinessChecks: composeReadiness(installation),
   });
 }

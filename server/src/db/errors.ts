@@ -27,6 +27,33 @@ const storageFailures: readonly number[] = [
   sqlite.notADatabase,
 ];
 
+/** The server ends a session (shutdown, idle too long in a transaction), or the network does. */
+const lostCodes: ReadonlySet<string> = new Set([
+  "57P01",
+  "57P02",
+  "57P03",
+  "25P03",
+  "25P04",
+  "57P05",
+  "ECONNRESET",
+  "ECONNREFUSED",
+  "ECONNABORTED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOENT",
+]);
+
+/** What the client library says without a code. */
+const lostTexts: readonly string[] = [
+  "Connection terminated",
+  "Query read timeout",
+  "timeout expired",
+  "Client has encountered a connection error",
+  "Client was closed",
+];
+
 /** True when a row with the same primary key or unique column exists already. */
 export function isUniqueViolation(error: unknown): boolean {
   const code = sqliteCode(error);
@@ -51,6 +78,22 @@ export function isLockTimeout(error: unknown): boolean {
 export function isSerializationFailure(error: unknown): boolean {
   const code = postgresCode(error);
   return code === "40001" || code === "40P01";
+}
+
+/**
+ * True when the connection to PostgreSQL broke, could not be made, or gave no answer in time: what was asked
+ * last may or may not have been done. Never on SQLite.
+ */
+export function isConnectionLost(error: unknown): boolean {
+  const code = postgresCode(error);
+  if (code !== null) return lostCodes.has(code) || code.startsWith("08");
+  return error instanceof Error && lostTexts.some((text) => error.message.startsWith(text));
+}
+
+/** True when PostgreSQL gave a statement up because of time, memory, disk or connections: nothing was done. */
+export function isOverloaded(error: unknown): boolean {
+  const code = postgresCode(error);
+  return code === "57014" || code?.startsWith("53") === true;
 }
 
 /** True when another process holds SQLite's lock. */

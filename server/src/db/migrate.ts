@@ -4,6 +4,11 @@ import { Migrator } from "kysely/migration";
 import type { Migration } from "kysely/migration";
 
 import { createSpine } from "./migrations/0001-spine.ts";
+import { createChannelTables } from "./migrations/0002-channels.ts";
+import { createWebhookTables } from "./migrations/0003-webhooks.ts";
+import { addLimits } from "./migrations/0004-limits.ts";
+import { narrowLedgerIndexes } from "./migrations/0005-ledger-indexes.ts";
+import { addNodes } from "./migrations/0006-nodes.ts";
 import type { Dialect } from "./migrations/table.ts";
 
 type Migrate = (db: Kysely<unknown>, dialect: Dialect) => Promise<void>;
@@ -11,6 +16,11 @@ type Migrate = (db: Kysely<unknown>, dialect: Dialect) => Promise<void>;
 /** Every migration, by the name it is remembered under. Forward only; a released one never changes. */
 const migrations: Readonly<Record<string, Migrate>> = {
   "0001-spine": createSpine,
+  "0002-channels": createChannelTables,
+  "0003-webhooks": createWebhookTables,
+  "0004-limits": addLimits,
+  "0005-ledger-indexes": narrowLedgerIndexes,
+  "0006-nodes": addNodes,
 };
 
 /** Kysely's own record of what has run. */

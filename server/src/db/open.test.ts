@@ -22,7 +22,15 @@ const task = { account_id: "acc_1", task_id: "task_1" };
 
 /** One row of every table, with a value in every column. */
 const fullRows: Tables = {
-  accounts: { id: "acc_1", name: "default", ratio_ppm: 1_000_000, created_at: 1 },
+  accounts: {
+    id: "acc_1",
+    name: "default",
+    ratio_ppm: 1_000_000,
+    created_at: 1,
+    requests_per_minute: 1,
+    tasks_in_flight: 1,
+    spend_per_day: 0,
+  },
   api_keys: {
     account_id: "acc_1",
     id: "key_1",
@@ -38,8 +46,17 @@ const fullRows: Tables = {
     expires_at: 1,
     revoked_at: 1,
     created_at: 1,
+    spend_per_day: 0,
   },
-  key_usage: { account_id: "acc_1", key_id: "key_1", held: 1, captured: 2, in_flight: 3 },
+  key_usage: {
+    account_id: "acc_1",
+    key_id: "key_1",
+    held: 1,
+    captured: 2,
+    in_flight: 3,
+    day: 4,
+    day_spent: 5,
+  },
   tasks: {
     account_id: "acc_1",
     id: "task_1",
@@ -89,6 +106,8 @@ const fullRows: Tables = {
     cost: 1,
     sent_at: 1,
     ended_at: 2,
+    tier: "official",
+    place_until: 3,
   },
   idempotency: {
     account_id: "acc_1",
@@ -100,6 +119,7 @@ const fullRows: Tables = {
     expires_at: 1,
   },
   workers: { id: "wrk_1", beats: 0, started_at: 1 },
+  nodes: { id: "nod_1", is_api: 1, beats: 0, started_at: 1 },
   references: { ...task, position: -1, ...picture, remove_at: 1 },
   uploads: {
     account_id: "acc_1",
@@ -123,13 +143,125 @@ const fullRows: Tables = {
     key_id: "key_1",
     note: "n",
     created_at: 1,
+    model: "m",
+    input_tokens: 2,
+    output_tokens: 3,
   },
   prices: { model: "m", price_row: "*", price: 0, updated_at: 1 },
+  webhook_endpoints: {
+    account_id: "acc_1",
+    id: "whe_1",
+    mode: "live",
+    url: "https://example.com/",
+    description: "d",
+    events: "task.completed",
+    secret: "s",
+    previous_secret: "p",
+    previous_until: 1,
+    failed_tries: 1,
+    failing_since: 1,
+    disabled_at: 1,
+    disabled_reason: "failing",
+    created_at: 1,
+  },
+  webhook_secrets: {
+    account_id: "acc_1",
+    mode: "live",
+    secret: "s",
+    previous_secret: "p",
+    previous_until: 1,
+    created_at: 1,
+  },
+  events: {
+    account_id: "acc_1",
+    id: "evt_1",
+    mode: "live",
+    type: "task.completed",
+    task_id: "task_1",
+    webhook: "https://example.com/",
+    body: "{}",
+    created_at: 1,
+    expanded_at: 1,
+  },
+  deliveries: {
+    account_id: "acc_1",
+    id: "dlv_1",
+    mode: "live",
+    event_id: "evt_1",
+    type: "task.completed",
+    task_id: "task_1",
+    endpoint_id: "whe_1",
+    url: "https://example.com/",
+    origin: "https://example.com",
+    state: "failed",
+    due_at: 1,
+    lease: null,
+    round: 1,
+    tries: 1,
+    last_status: 500,
+    last_error: "e",
+    created_at: 1,
+    expires_at: 1,
+    ended_at: 1,
+  },
+  delivery_tries: {
+    account_id: "acc_1",
+    delivery_id: "dlv_1",
+    number: 1,
+    started_at: 1,
+    duration_ms: 1,
+    status: 500,
+    error: "e",
+    response: "r",
+  },
   settings: { name: "a", value: "b" },
+  costs: {
+    ...task,
+    attempt_id: "att_1",
+    channel: "bfl",
+    upstream_model: "m",
+    amount: 1,
+    fate: "wasted",
+    created_at: 1,
+  },
+  channels: {
+    name: "bfl",
+    provider: "bfl",
+    source: "environment",
+    base_url: "https://api.bfl.ai",
+    secret: "v1.a.b",
+    secret_hint: "1234",
+    models_json: "[]",
+    tiers_json: "[]",
+    priority: -1,
+    weight: 1,
+    cost_ratio_ppm: 1_000_000,
+    caps_json: "{}",
+    timeout_ms: 1_000,
+    unknown_outcome: "retry_once",
+    allow_json: "[]",
+    settings_json: "{}",
+    disabled_at: 1,
+    disabled_reason: "r",
+    fault: "exhausted",
+    fault_reason: "r",
+    fault_at: 1,
+    fault_until: 2,
+    revision: 1,
+    created_at: 1,
+    updated_at: 1,
+  },
+  channel_load: { channel: "bfl", upstream_model: "*", in_flight: 1 },
 };
 
 /** The same rows with nothing in every column that may hold nothing. */
 const sparseRows: { [Table in keyof Tables]?: Tables[Table] } = {
+  accounts: {
+    ...fullRows.accounts,
+    requests_per_minute: null,
+    tasks_in_flight: null,
+    spend_per_day: null,
+  },
   api_keys: {
     ...fullRows.api_keys,
     cap: null,
@@ -139,6 +271,7 @@ const sparseRows: { [Table in keyof Tables]?: Tables[Table] } = {
     tasks_in_flight: null,
     expires_at: null,
     revoked_at: null,
+    spend_per_day: null,
   },
   tasks: {
     ...fullRows.tasks,
@@ -161,6 +294,18 @@ const sparseRows: { [Table in keyof Tables]?: Tables[Table] } = {
     failure_json: null,
     usage_json: null,
     ended_at: null,
+    place_until: null,
+  },
+  channels: {
+    ...fullRows.channels,
+    secret: null,
+    secret_hint: null,
+    disabled_at: null,
+    disabled_reason: null,
+    fault: null,
+    fault_reason: null,
+    fault_at: null,
+    fault_until: null,
   },
   references: { ...fullRows.references, remove_at: null },
   outputs: { ...fullRows.outputs, remove_at: null },
@@ -173,14 +318,50 @@ const sparseRows: { [Table in keyof Tables]?: Tables[Table] } = {
     task_id: null,
     key_id: null,
     note: null,
+    model: null,
+    input_tokens: null,
+    output_tokens: null,
   },
+  webhook_endpoints: {
+    ...fullRows.webhook_endpoints,
+    description: null,
+    previous_secret: null,
+    previous_until: null,
+    failed_tries: 0,
+    failing_since: null,
+    disabled_at: null,
+    disabled_reason: null,
+  },
+  webhook_secrets: { ...fullRows.webhook_secrets, previous_secret: null, previous_until: null },
+  events: { ...fullRows.events, task_id: null, webhook: null, expanded_at: null },
+  deliveries: {
+    ...fullRows.deliveries,
+    state: "pending",
+    task_id: null,
+    endpoint_id: null,
+    last_status: null,
+    last_error: null,
+    ended_at: null,
+  },
+  delivery_tries: { ...fullRows.delivery_tries, status: null, error: null, response: null },
 };
 
 /** What no row may be. */
 const broken: Partial<Record<keyof Tables, Record<string, unknown>[]>> = {
-  accounts: [{ ratio_ppm: -1 }],
-  api_keys: [{ mode: "other" }, { cap: -1 }, { requests_per_minute: 0 }, { tasks_in_flight: 0 }],
-  key_usage: [{ held: -1 }, { captured: -1 }, { in_flight: -1 }],
+  accounts: [
+    { ratio_ppm: -1 },
+    { requests_per_minute: 0 },
+    { tasks_in_flight: 0 },
+    { spend_per_day: -1 },
+  ],
+  api_keys: [
+    { mode: "other" },
+    { cap: -1 },
+    { requests_per_minute: 0 },
+    { tasks_in_flight: 0 },
+    { spend_per_day: -1 },
+  ],
+  key_usage: [{ held: -1 }, { captured: -1 }, { in_flight: -1 }, { day: -1 }, { day_spent: -1 }],
   tasks: [
     { mode: "other" },
     { state: "other" },
@@ -196,9 +377,50 @@ const broken: Partial<Record<keyof Tables, Record<string, unknown>[]>> = {
   ],
   slots: [{ slot: -1 }, { state: "other" }, { state: "failed" }, { captured: -1 }],
   queue: [{ state: "other" }, { state: "ready" }, { worker_id: null }, { claims: -1 }],
-  attempts: [{ state: "other" }, { state: "running" }, { ended_at: null }, { cost: -1 }],
+  attempts: [
+    { state: "other" },
+    { state: "running" },
+    { ended_at: null },
+    { cost: -1 },
+    { tier: "other" },
+  ],
+  webhook_endpoints: [
+    { mode: "other" },
+    { previous_until: null },
+    { failing_since: null },
+    { disabled_reason: "other" },
+    { disabled_at: null },
+  ],
+  webhook_secrets: [{ mode: "other" }, { previous_secret: null }],
+  events: [{ mode: "other" }],
+  deliveries: [
+    { mode: "other" },
+    { state: "other" },
+    { state: "pending" },
+    { ended_at: null },
+    { lease: "l" },
+    { round: -1 },
+    { tries: 0 },
+  ],
+  delivery_tries: [{ number: 0 }, { duration_ms: -1 }],
+  costs: [{ amount: 0 }, { amount: -1 }, { fate: "other" }],
+  channels: [
+    { source: "other" },
+    { weight: -1 },
+    { cost_ratio_ppm: -1 },
+    { timeout_ms: 0 },
+    { unknown_outcome: "other" },
+    { disabled_at: null },
+    { disabled_reason: null },
+    { fault: "other" },
+    { fault: null },
+    { fault_until: null },
+    { revision: 0 },
+  ],
+  channel_load: [{ in_flight: -1 }],
   idempotency: [{ mode: "other" }],
   workers: [{ beats: -1 }],
+  nodes: [{ is_api: 2 }, { beats: -1 }],
   references: [{ position: -2 }, { width: 0 }, { height: 0 }, { bytes: 0 }],
   uploads: [{ mode: "other" }, { width: 0 }, { height: 0 }, { bytes: 0 }],
   outputs: [{ slot: -1 }, { width: 0 }, { height: 0 }, { bytes: 0 }],
@@ -262,9 +484,9 @@ const plans: Record<string, string> = {
   uploads_object: "select id from uploads where account_id = 'a' and object = 'o'",
   outputs_object: "select slot from outputs where account_id = 'a' and object = 'o'",
   references_object: `select position from "references" where account_id = 'a' and object = 'o'`,
-  ledger_time: `select id from ledger
-    where account_id = 'a' and mode = 'live' and created_at > 5 order by created_at limit 5`,
-  ledger_task: "select id from ledger where account_id = 'a' and task_id = 't'",
+  ledger_moves: `select id from ledger
+    where account_id = 'a' and mode = 'live' and kind <> 'hold' and created_at > 5
+    order by created_at, id limit 5`,
 };
 
 onEachDatabase((name, setup, createTarget) => {
@@ -338,6 +560,20 @@ onEachDatabase((name, setup, createTarget) => {
       );
     }
     assert.deepEqual(await readAll(db, "ledger"), [fullRows.ledger]);
+  });
+
+  test("a cost that is booked is never changed or removed", async () => {
+    const { db } = await setup();
+    await insert(db, "costs", fullRows.costs);
+    const changes = [sql`update costs set amount = 2`, sql`delete from costs`];
+    if (name === "postgres") changes.push(sql`truncate costs`);
+    for (const change of changes) {
+      await assert.rejects(
+        db.transaction((tx) => change.execute(tx)),
+        /costs are append-only/,
+      );
+    }
+    assert.deepEqual(await readAll(db, "costs"), [fullRows.costs]);
   });
 
   // What PostgreSQL chooses depends on statistics that an empty table does not have.

@@ -6,14 +6,14 @@ import type { Clock } from "../lib/time.ts";
 import type { Database } from "./database.ts";
 import { isMigrated, migrateToLatest } from "./migrate.ts";
 import type { OpenedDatabase } from "./opened.ts";
+import type { PostgresOptions } from "./postgres.ts";
+import type { Notices, NoticesDeps, NoticesOptions } from "./postgres-notices.ts";
 import { openSqlite } from "./sqlite.ts";
 import type { SyncDescriptor } from "./wal-file.ts";
 
 export type DatabaseTarget =
   /** `path` of the database file, or `:memory:`. */
-  | { kind: "sqlite"; path: string }
-  /** `connectionsMax` bounds each of two pools. */
-  | { kind: "postgres"; url: string; connectionsMax?: number };
+  { kind: "sqlite"; path: string } | ({ kind: "postgres" } & PostgresOptions);
 
 export type DatabaseDeps = {
   clock: Clock;
@@ -44,6 +44,12 @@ export async function openDatabase(target: DatabaseTarget, deps: DatabaseDeps): 
     await database.close();
     throw error;
   }
+}
+
+/** Wake-ups between the nodes of a PostgreSQL database, not started yet. */
+export async function openNotices(deps: NoticesDeps, options: NoticesOptions): Promise<Notices> {
+  const { createNotices } = await import("./postgres-notices.ts");
+  return createNotices(deps, options);
 }
 
 async function openTarget(target: DatabaseTarget, deps: DatabaseDeps): Promise<OpenedDatabase> {

@@ -4,22 +4,36 @@
  * for.
  */
 import { Kysely, PostgresDriver, PostgresIntrospector, PostgresQueryCompiler, sql } from "kysely";
-import type { Dialect, DialectAdapter, PostgresPool, PostgresPoolClient } from "kysely";
+import type {
+  Dialect,
+  DialectAdapter,
+  PostgresPool,
+  PostgresPoolClient,
+  Transaction,
+} from "kysely";
 import { Pool, types } from "pg";
-import type { PoolClient, PoolConfig } from "pg";
+import type { PoolClient, PoolConfig, QueryResult } from "pg";
 
-import { assert } from "../lib/errors.ts";
+import { assert, must } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { jitter } from "../lib/random.ts";
 import type { Random } from "../lib/random.ts";
 import { secondMs } from "../lib/time.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Database } from "./database.ts";
-import { busyMsMax, createBusyError, isSerializationFailure } from "./errors.ts";
+import {
+  busyMsMax,
+  createBusyError,
+  isConnectionLost,
+  isOverloaded,
+  isSerializationFailure,
+} from "./errors.ts";
 import { createNestingGuard } from "./nesting.ts";
 import type { NestingGuard } from "./nesting.ts";
 import type { OpenedDatabase } from "./opened.ts";
 import { assertParameters } from "./parameters.ts";
+import { beginMarked, CommitLost, findCommit } from "./postgres-commit.ts";
+import type { TransactionMark } from "./postgres-commit.ts";
 import type { Tables } from "./schema.ts";
 
 export type PostgresDeps = { clock: Clock; random: Random; log: Log };
@@ -28,16 +42,23 @@ export type PostgresOptions = {
   url: string;
   /** Connections a pool; there is one pool for writes and one for reads. */
   connectionsMax?: number;
+  /** What the sessions call themselves in `pg_stat_activity`. */
+  applicationName?: string;
+  /** Longest statement; for commands that read much. */
+  statementTimeoutMs?: number;
 };
 
 const connectionsMaxDefault = 10;
+const statementTimeoutMsDefault = 5 * secondMs;
+/** A reply that has not come this long after the server would have given up will not come: the network is gone. */
+const replyGraceMs = 3 * secondMs;
 
 /** Engine statements are short; one that is not must not hold its locks. */
 const timeouts = {
-  statement_timeout: 5 * secondMs,
   lock_timeout: 2 * secondMs,
   idle_in_transaction_session_timeout: 10 * secondMs,
   connectionTimeoutMillis: busyMsMax,
+  keepAlive: true,
 } as const;
 
 const firstRetryMs = 5;
@@ -54,13 +75,21 @@ const integerTypes: readonly TypeId[] = [types.builtins.INT8, types.builtins.NUM
 /** Opens pools on the database at `url`; connections are made when they are needed. */
 export function openPostgres(options: PostgresOptions, deps: PostgresDeps): OpenedDatabase {
   const max = options.connectionsMax ?? connectionsMaxDefault;
-  const common = { connectionString: options.url, max, application_name: "darkroom", ...timeouts };
+  const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault;
+  const common: PoolConfig = {
+    connectionString: options.url,
+    max,
+    application_name: options.applicationName ?? "darkroom",
+    ...timeouts,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs + replyGraceMs,
+  };
   const writePool = createPool(common, deps.log);
   const readOptions = "-c default_transaction_read_only=on";
   const readPool = createPool({ ...common, options: readOptions }, deps.log);
   const nesting = createNestingGuard();
   const write = new Kysely<Tables>({
-    dialect: createDialect({ pool: writePool, checkQuery: assertParameters }),
+    dialect: createDialect({ pool: writePool, checkQuery: assertParameters, marksCommits: true }),
   });
   const read = new Kysely<Tables>({
     dialect: createDialect({
@@ -72,7 +101,8 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
   const database: Database = {
     dialect: "postgres",
     read,
-    transaction: (work) => runTransaction(deps, nesting, () => write.transaction().execute(work)),
+    transaction: (work) =>
+      runTransaction(deps, nesting, () => runOnce(deps, write, readPool, work)),
     durable: () => Promise.resolve(),
     close: async () => {
       await Promise.all([closePool(writePool), closePool(readPool)]);
@@ -99,6 +129,30 @@ async function runTransaction<T>(
     }
     await deps.clock.sleep(jitter(deps.random, pauseMs, 0.5));
     pauseMs = Math.min(pauseMs * 2, retryMsMax);
+  }
+}
+
+/** One run of a transaction. When the reply to its COMMIT is lost, the database is asked what became of it. */
+async function runOnce<T>(
+  deps: PostgresDeps,
+  write: Kysely<Tables>,
+  readPool: Pool,
+  work: (tx: Transaction<Tables>) => Promise<T>,
+): Promise<T> {
+  const results: T[] = [];
+  try {
+    return await write.transaction().execute(async (tx) => {
+      const result = await work(tx);
+      results.push(result);
+      return result;
+    });
+  } catch (error) {
+    if (!(error instanceof CommitLost)) throw error;
+    deps.log.warn({ err: error }, "a commit's reply was lost; asking what became of it");
+    if (!(await findCommit(deps, readPool, error))) throw createBusyError(error);
+    const [result] = results;
+    // The work was done before its COMMIT was sent.
+    return result as T;
   }
 }
 
@@ -129,6 +183,8 @@ function createPool(config: PoolConfig, log: Log): Pool {
   pool.on("error", (error) => {
     if (!pool.ending) log.warn({ err: error }, "an idle database connection was lost");
   });
+  // One in use fails its query too, which tells whoever waits for it.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   return pool;
 }
 
@@ -158,6 +214,8 @@ type DialectParts = {
   checkUse?: () => void;
   /** Runs before a query is sent; left out for migrations, where Kysely's own queries hold booleans. */
   checkQuery?: (text: string, parameters: readonly unknown[]) => void;
+  /** Learns the id of every transaction, to ask for it when the reply to its COMMIT is lost. */
+  marksCommits?: boolean;
 };
 
 /** Kysely's own PostgreSQL parts around our pool. */
@@ -206,13 +264,39 @@ async function connect(pool: Pool): Promise<PoolClient> {
 }
 
 function wrapClient(client: PoolClient, parts: DialectParts): PostgresPoolClient {
+  let mark: TransactionMark | null = null;
+  let isLost = false;
+
   async function query(text: string, parameters: readonly unknown[]): Promise<unknown> {
     parts.checkQuery?.(text, parameters);
-    return client.query(text, [...parameters]);
+    // The server has rolled back what its session was lost with.
+    if (isLost && text === "rollback") return { command: "ROLLBACK", rowCount: null, rows: [] };
+    try {
+      if (text === "begin" && parts.marksCommits === true) {
+        const [result, begun] = await begin(client);
+        mark = begun;
+        return result;
+      }
+      return await client.query(text, [...parameters]);
+    } catch (error) {
+      isLost ||= isConnectionLost(error);
+      if (isLost && text === "commit" && mark !== null) throw new CommitLost(mark, error);
+      throw isLost || isOverloaded(error) ? createBusyError(error) : error;
+    }
   }
   return {
     // Kysely's interface also knows cursors, which nothing here asks for.
     query: query as PostgresPoolClient["query"],
-    release: (destroy) => client.release(destroy),
+    release: (destroy) => client.release(isLost || destroy),
   };
+}
+
+type Begun = { xid: string; pid: number; begun_at: number };
+
+async function begin(client: PoolClient): Promise<[QueryResult, TransactionMark]> {
+  // Of several statements at once the library gives a list of results, which its types do not know.
+  const results = (await client.query(beginMarked)) as unknown as [QueryResult, QueryResult<Begun>];
+  const [first, { rows }] = results;
+  const { xid, pid, begun_at: begunAt } = must(rows[0], "the mark of a transaction");
+  return [first, { xid, pid, begunAt }];
 }

@@ -14,6 +14,10 @@ export type AccountRow = {
   /** Price ratio in millionths: 1_000_000 charges list prices as they are. */
   ratio_ppm: number;
   created_at: number;
+  /** Limits over all keys of one mode together; null sets none. */
+  requests_per_minute: number | null;
+  tasks_in_flight: number | null;
+  spend_per_day: number | null;
 };
 
 export type ApiKeyRow = {
@@ -33,6 +37,7 @@ export type ApiKeyRow = {
   expires_at: number | null;
   revoked_at: number | null;
   created_at: number;
+  spend_per_day: number | null;
 };
 
 export type KeyUsageRow = {
@@ -42,6 +47,9 @@ export type KeyUsageRow = {
   captured: number;
   /** Tasks of this key that have not ended. */
   in_flight: number;
+  /** The last day (UTC, counted from 1970) on which it submitted, and what it spent with that day's tasks. */
+  day: number;
+  day_spent: number;
 };
 
 // tasks/
@@ -122,6 +130,10 @@ export type AttemptRow = {
   cost: number;
   sent_at: number;
   ended_at: number | null;
+  /** Whose price the pictures of this attempt have. */
+  tier: ChannelTier;
+  /** Until when the attempt holds a place of its channel, if it does not end before; null: it holds none. */
+  place_until: number | null;
 };
 
 export type IdempotencyRow = {
@@ -138,6 +150,15 @@ export type IdempotencyRow = {
 export type WorkerRow = {
   id: string;
   /** Raised at every heartbeat; an observer that sees it stand still for long enough takes over. */
+  beats: number;
+  started_at: number;
+};
+
+/** A process that serves this database; only on PostgreSQL. */
+export type NodeRow = {
+  id: string;
+  is_api: number;
+  /** Raised at every heartbeat. */
   beats: number;
   started_at: number;
 };
@@ -210,6 +231,10 @@ export type LedgerRow = {
   key_id: string | null;
   note: string | null;
   created_at: number;
+  /** What a capture was for; the tokens of a whole task stand in its first capture. */
+  model: string | null;
+  input_tokens: number | null;
+  output_tokens: number | null;
 };
 
 export type PriceRow = {
@@ -218,6 +243,168 @@ export type PriceRow = {
   price_row: string;
   price: number;
   updated_at: number;
+};
+
+export type CostFate = "delivered" | "wasted";
+
+/** What a vendor charges us for one attempt; no row where that is nothing. Append-only. */
+export type CostRow = {
+  account_id: string;
+  attempt_id: string;
+  task_id: string;
+  channel: string;
+  upstream_model: string;
+  amount: number;
+  fate: CostFate;
+  created_at: number;
+};
+
+// channels/
+
+export type ChannelTier = "standard" | "official";
+
+export type ChannelRow = {
+  name: string;
+  provider: string;
+  /** Made by the operator's command, or by variables of the environment. */
+  source: "operator" | "environment";
+  base_url: string;
+  /** The sealed key; null for upstreams that ask for none. */
+  secret: string | null;
+  /** Last four characters of the key, so that people can tell keys apart. */
+  secret_hint: string | null;
+  /** Array of `{model, upstreamModel}`. */
+  models_json: string;
+  /** Array of `ChannelTier`. */
+  tiers_json: string;
+  priority: number;
+  weight: number;
+  /** What the upstream charges us, in millionths of its list price. */
+  cost_ratio_ppm: number;
+  /** Object: upstream model, or `*` for the whole channel, to places; `{}` bounds nothing. */
+  caps_json: string;
+  timeout_ms: number;
+  unknown_outcome: "fail" | "retry_once";
+  /** Array of CIDRs that this channel may reach although they are not public. */
+  allow_json: string;
+  /** What only the provider of this channel understands. */
+  settings_json: string;
+  disabled_at: number | null;
+  disabled_reason: string | null;
+  /** Set while the upstream refuses our account: the key, or its money. */
+  fault: "unauthorized" | "exhausted" | null;
+  fault_reason: string | null;
+  fault_at: number | null;
+  /** When live work may try the channel again. */
+  fault_until: number | null;
+  /** Grows by one with every change, faults included. */
+  revision: number;
+  created_at: number;
+  updated_at: number;
+};
+
+export type ChannelLoadRow = {
+  channel: string;
+  /** An upstream model, or `*` for the whole channel; only those that have a cap. */
+  upstream_model: string;
+  in_flight: number;
+};
+
+// webhooks/
+
+/** What an endpoint can ask to be told of. */
+export type WebhookEventType = "task.completed" | "task.failed" | "task.cancelled";
+
+export type WebhookEndpointRow = {
+  account_id: string;
+  id: string;
+  mode: Mode;
+  url: string;
+  description: string | null;
+  /** `WebhookEventType` words, joined by spaces. */
+  events: string;
+  /** Sealed by the vault, as all secrets here. */
+  secret: string;
+  /** The secret before the last rotation, which signs too until `previous_until`. */
+  previous_secret: string | null;
+  previous_until: number | null;
+  /** Tries that failed since the last one that did not, and when the first of them began. */
+  failed_tries: number;
+  failing_since: number | null;
+  disabled_at: number | null;
+  /** `gone`: it answered 410. `failing`: days of nothing but failure. */
+  disabled_reason: "owner" | "gone" | "failing" | null;
+  created_at: number;
+};
+
+/** What signs deliveries to the addresses that submits name. */
+export type WebhookSecretRow = {
+  account_id: string;
+  mode: Mode;
+  secret: string;
+  previous_secret: string | null;
+  previous_until: number | null;
+  created_at: number;
+};
+
+/** The outbox: something that happened, with the body as it is to be sent. */
+export type EventRow = {
+  account_id: string;
+  id: string;
+  mode: Mode;
+  type: WebhookEventType | "test";
+  task_id: string | null;
+  /** The base address that the submit named. */
+  webhook: string | null;
+  body: string;
+  created_at: number;
+  /** When its deliveries were made. */
+  expanded_at: number | null;
+};
+
+export type DeliveryState = "pending" | "delivered" | "failed";
+
+/** One event on its way to one address. */
+export type DeliveryRow = {
+  account_id: string;
+  id: string;
+  mode: Mode;
+  event_id: string;
+  type: EventRow["type"];
+  task_id: string | null;
+  /** Null for an address that a submit named. */
+  endpoint_id: string | null;
+  url: string;
+  /** Scheme, host and port of the URL. */
+  origin: string;
+  state: DeliveryState;
+  /** When the next try is due; while one is under way, when its lease ends. */
+  due_at: number;
+  /** Who is sending it now. */
+  lease: string | null;
+  /** Tries since it was last queued. */
+  round: number;
+  /** Tries altogether. */
+  tries: number;
+  last_status: number | null;
+  last_error: string | null;
+  created_at: number;
+  /** When it is given up, however many tries are left. */
+  expires_at: number;
+  ended_at: number | null;
+};
+
+export type DeliveryTryRow = {
+  account_id: string;
+  delivery_id: string;
+  number: number;
+  started_at: number;
+  duration_ms: number;
+  /** Of the reply, when there was one. */
+  status: number | null;
+  error: string | null;
+  /** How the reply began. */
+  response: string | null;
 };
 
 // db/
@@ -234,11 +421,20 @@ export type Tables = {
   attempts: AttemptRow;
   idempotency: IdempotencyRow;
   workers: WorkerRow;
+  nodes: NodeRow;
   references: ReferenceRow;
   uploads: UploadRow;
   outputs: OutputRow;
   balances: BalanceRow;
   ledger: LedgerRow;
   prices: PriceRow;
+  costs: CostRow;
+  channels: ChannelRow;
+  channel_load: ChannelLoadRow;
+  webhook_endpoints: WebhookEndpointRow;
+  webhook_secrets: WebhookSecretRow;
+  events: EventRow;
+  deliveries: DeliveryRow;
+  delivery_tries: DeliveryTryRow;
   settings: SettingRow;
 };

@@ -22,7 +22,7 @@ import { assertParameters } from "./parameters.ts";
 export type RunQuery = (query: CompiledQuery) => QueryResult<unknown>;
 
 /** Statements kept prepared on a connection; the one used longest ago is dropped first. */
-const statementsMax = 256;
+const statementsMax = 512;
 
 type Statement = {
   prepared: StatementSync;

@@ -103,8 +103,8 @@ const parametersMax = 32_766;
 
 /**
  * Inserts any number of rows with as few statements as possible, and gives back the columns in `returning`.
- * A list is cut into powers of two, so that a table needs seven texts at most, which the databases keep
- * prepared. Runs inside a transaction: a statement may fail after others have inserted their rows.
+ * A table needs as many texts as lists have lengths, at most `rowsMax`, which the databases keep prepared.
+ * Runs inside a transaction: a statement may fail after others have inserted their rows.
  */
 export function insertRows<
   Table extends keyof Tables,
@@ -124,13 +124,14 @@ export function insertRows<
     const dialect = tx.getExecutor().adapter === sqliteAdapter ? "sqlite" : "postgres";
     const returned: Pick<Tables[Table], Returned>[] = [];
     for (let start = 0; start < rows.length;) {
-      const count = chunkSize(rows.length - start);
+      const count = Math.min(rowsMax, rows.length - start);
       const text =
         texts[dialect].get(count) ?? insertText({ dialect, table, columns, count, options });
       texts[dialect].set(count, text);
-      const parameters = rows
-        .slice(start, start + count)
-        .flatMap((row) => columns.map((c) => row[c]));
+      const parameters: unknown[] = [];
+      for (let i = start; i < start + count; i++) {
+        for (const column of columns) parameters.push(rows[i]?.[column]);
+      }
       const result = await tx.executeQuery(CompiledQuery.raw(text, parameters));
       // The statement returns the columns its text names.
       returned.push(...(result.rows as Pick<Tables[Table], Returned>[]));
@@ -138,11 +139,6 @@ export function insertRows<
     }
     return returned;
   };
-}
-
-/** The largest power of two that is not above `count`, and at most `rowsMax`. */
-function chunkSize(count: number): number {
-  return Math.min(rowsMax, 2 ** Math.floor(Math.log2(count)));
 }
 
 type InsertShape = {

@@ -117,3 +117,37 @@ test("a refused key spends nothing of the allowance", async (t) => {
   await clock.advance(minuteMs);
   assert.equal((await ask(app, bearer.authorization)).status, 200);
 });
+
+test("what is left of the limits of key and account is told in headers, also by the refusal", async (t) => {
+  const accountLimits = { requestsPerMinute: 2, tasksInFlight: 9, spendPerDay: null };
+  const key = { requestsPerMinute: 60, tasksInFlight: 5, accountLimits };
+  const { app } = setup(t, { key });
+  const { headers } = await ask(app, bearer.authorization);
+  const policies = [
+    '"key-requests";q=60;w=60',
+    '"account-requests";q=2;w=60',
+    '"key-tasks";q=5;qu="concurrent-requests"',
+    '"account-tasks";q=9;qu="concurrent-requests"',
+  ];
+  assert.equal(headers["ratelimit-policy"], policies.join(", "));
+  assert.equal(headers["ratelimit"], '"key-requests";r=59;t=1, "account-requests";r=1;t=30');
+  assert.equal(headers["x-ratelimit-limit"], "2");
+  assert.equal(headers["x-ratelimit-remaining"], "1");
+  assert.equal(headers["x-ratelimit-reset"], "30");
+  await ask(app, bearer.authorization);
+  const refused = await ask(app, bearer.authorization);
+  assert.equal(refused.status, 429);
+  assert.match(refused.body.error.message, /^this account may make 2 requests a minute/);
+  assert.equal(refused.headers["x-ratelimit-remaining"], "0");
+  assert.equal(
+    refused.headers["ratelimit"],
+    '"key-requests";r=58;t=2, "account-requests";r=0;t=60',
+  );
+});
+
+test("without limits nothing is told of them", async (t) => {
+  const { app } = setup(t);
+  const { headers } = await ask(app, bearer.authorization);
+  const told = Object.keys(headers).filter((name) => name.includes("ratelimit"));
+  assert.deepEqual(told, []);
+});

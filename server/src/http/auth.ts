@@ -1,4 +1,4 @@
-import type { FastifyRequest } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 
 import type { Caller } from "../accounts/caller.ts";
 import { isAllowedIp } from "../accounts/caller.ts";
@@ -6,6 +6,7 @@ import type { Keys } from "../accounts/keys.ts";
 import type { RequestLimits } from "../accounts/limits.ts";
 import { AppError } from "../lib/errors.ts";
 import { assertKnownResponseVersion, assertSingleHeaders } from "./headers.ts";
+import { spendRequest } from "./rate-limit.ts";
 import { callerOf } from "./request.ts";
 
 export type AuthDeps = {
@@ -18,12 +19,13 @@ export type Auth = {
   /** Finds the caller and puts it on the request. Throws 401, 403, and 400 for unclear headers. */
   identify: (request: FastifyRequest) => Promise<void>;
   /**
-   * Spends one request of the key's allowance a minute. Throws `rate_limited`. The submit spends it
-   * later, because a repeat of a known idempotency key is never limited.
+   * Spends one request of the key's and the account's allowance a minute, and tells what is left in
+   * headers. Throws `rate_limited`. The submit spends it later, because a repeat of a known idempotency
+   * key is never limited.
    */
-  limit: (request: FastifyRequest) => Promise<void>;
-  /** The same as a function, for the submit. */
-  spend: (caller: Caller) => void;
+  limit: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+  /** The same as a function, for the submit; without a reply nothing is told in headers. */
+  spend: (caller: Caller, reply?: FastifyReply) => void;
 };
 
 /** Longer than any key of ours: noise costs no look-up. */
@@ -34,8 +36,8 @@ const howToMakeKeys = 'keys are made on the server with "node server/src/main.ts
 export function createAuth(deps: AuthDeps): Auth {
   return {
     identify: (request) => identify(deps, request),
-    limit: async (request) => spendRequest(deps, callerOf(request)),
-    spend: (caller) => spendRequest(deps, caller),
+    limit: async (request, reply) => spendRequest(deps.requestLimits, callerOf(request), reply),
+    spend: (caller, reply) => spendRequest(deps.requestLimits, caller, reply),
   };
 }
 
@@ -67,16 +69,4 @@ function parseToken(header: string | undefined): string {
 
 function unauthorized(what: string): AppError {
   return new AppError("invalid_api_key", `${what}; ${howToMakeKeys}`, { param: "Authorization" });
-}
-
-function spendRequest(deps: AuthDeps, caller: Caller): void {
-  if (caller.requestsPerMinute === null) return;
-  const decision = deps.requestLimits.take(caller.keyId, caller.requestsPerMinute);
-  if (decision.allowed) return;
-  throw new AppError(
-    "rate_limited",
-    `this key may make ${caller.requestsPerMinute} requests a minute; ` +
-      `try again in ${decision.retryAfterSeconds} s`,
-    { retryAfterSeconds: decision.retryAfterSeconds },
-  );
 }

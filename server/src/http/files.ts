@@ -8,7 +8,7 @@ import { chooseRange } from "../storage/range.ts";
 import type { Storage } from "../storage/storage.ts";
 
 export type FilesDeps = {
-  storage: Pick<Storage, "open" | "stat">;
+  storage: Pick<Storage, "open" | "stat" | "presign">;
   links: Pick<Links, "verify">;
   clock: Pick<Clock, "now">;
 };
@@ -28,8 +28,15 @@ type File = {
   leftSeconds: number;
 };
 
+/** How long an address of the store works, and most of that time a browser may go there by itself. */
+const presignedSeconds = 300;
+const redirectSeconds = 240;
+/** A link in its last seconds still leaves time to follow the redirect. */
+const presignedSecondsMin = 10;
+
 /**
- * Serves stored pictures by signed link, with GET and HEAD. A link that is not ours, and bytes that
+ * Serves stored pictures by signed link, with GET and HEAD. Where callers can reach the store itself, a
+ * GET is sent on to it; everything else, and every other store's bytes, are answered here. A link that is not ours, and bytes that
  * are gone, are `file_not_found`; a link past its expiry is `file_expired`, whether or not the bytes
  * are still there.
  */
@@ -56,7 +63,33 @@ async function serveFile(
   if (request.method === "HEAD") {
     return describeFile(reply, file).header("content-length", file.bytes).send();
   }
-  return sendFile(deps, request, reply, file);
+  if (deps.storage.presign === undefined) return sendFile(deps, request, reply, file);
+  return redirectToStore(deps.storage.presign, reply, file);
+}
+
+/**
+ * The range of the request is repeated by the client: it is no part of what is signed. The other
+ * headers of `describeFile` cannot be asked of a store; its pictures are not under our origin.
+ */
+async function redirectToStore(
+  presign: NonNullable<Storage["presign"]>,
+  reply: FastifyReply,
+  file: File,
+): Promise<FastifyReply> {
+  const { leftSeconds } = file;
+  const location = await presign(file.object, {
+    expiresInSeconds: Math.max(presignedSecondsMin, Math.min(presignedSeconds, leftSeconds)),
+    contentType: file.contentType,
+    contentDisposition: dispositionOf(file),
+    cacheControl: cacheControlOf(file),
+  });
+  return reply
+    .headers({
+      "cache-control": `private, max-age=${Math.min(redirectSeconds, leftSeconds)}`,
+      "referrer-policy": "no-referrer",
+      "cross-origin-resource-policy": "cross-origin",
+    })
+    .redirect(location, 302);
 }
 
 async function loadFile(deps: FilesDeps, params: FileRoute["Params"]): Promise<File> {
@@ -91,7 +124,7 @@ function expired(expiresAtMs: number): AppError {
 }
 
 /** `If-None-Match` (RFC 9110, 13.1.2): a list of tags, or `*`; the comparison is the weak one. */
-function isKnown(header: string | undefined, etag: string): boolean {
+export function isKnown(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   const tags = header.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   return tags.includes("*") || tags.includes(etag);
@@ -101,16 +134,24 @@ function describeFile(reply: FastifyReply, file: File): FastifyReply {
   return reply.headers({
     "content-type": file.contentType,
     "x-content-type-options": "nosniff",
-    // The link check leaves only characters that need no quoting here.
-    "content-disposition": `inline; filename="${file.name}"`,
+    "content-disposition": dispositionOf(file),
     // The bytes come from vendors and callers: whatever a browser takes them for, they run nothing.
     "content-security-policy": "sandbox; default-src 'none'",
     "cross-origin-resource-policy": "cross-origin",
     "referrer-policy": "no-referrer",
-    "cache-control": `private, immutable, max-age=${file.leftSeconds}`,
+    "cache-control": cacheControlOf(file),
     "accept-ranges": "bytes",
     etag: file.etag,
   });
+}
+
+function dispositionOf({ name }: File): string {
+  // The link check leaves only characters that need no quoting here.
+  return `inline; filename="${name}"`;
+}
+
+function cacheControlOf({ leftSeconds }: File): string {
+  return `private, immutable, max-age=${leftSeconds}`;
 }
 
 async function sendFile(

@@ -8,17 +8,31 @@ import { AppError } from "../lib/errors.ts";
 import { digestBody } from "./idempotency.ts";
 import { registerGenerations } from "./generations.ts";
 import type { SubmitInput, SubmitTask, Submitted } from "./generations.ts";
+import type { TaskView } from "./tasks.ts";
 
 const taskId = "task_01K8SGYNNNVBQTXNR4MM964S7K";
 const path = "/v1/images/generations";
 const body = { model: "flux-2-pro", prompt: "a fox" };
 const versioned = { "x-apimart-response-version": "2026-07-27" };
 
-type Setup = TestServer & { inputs: SubmitInput[] };
+type Setup = TestServer & {
+  inputs: SubmitInput[];
+  waits: { taskId: string; language: string; waitMs: number }[];
+};
 
-function setup(t: TestContext, submitTask: SubmitTask, options: TestServerOptions = {}): Setup {
+const running: TaskView = { json: `{"id":"${taskId}"}`, ended: false, revision: 1 };
+const failed: TaskView = { json: `{"id":"${taskId}","status":"failed"}`, ended: true, revision: 2 };
+
+type Options = TestServerOptions & {
+  /** What a wait ends with. */
+  view?: TaskView;
+};
+
+function setup(t: TestContext, submitTask: SubmitTask, options: Options = {}): Setup {
   const server = createTestServer(t, options);
+  const { view = running } = options;
   const inputs: SubmitInput[] = [];
+  const waits: Setup["waits"] = [];
   registerGenerations(server.app, {
     auth: server.auth,
     publicUrl: () => "https://pictures.example.com/base",
@@ -26,8 +40,12 @@ function setup(t: TestContext, submitTask: SubmitTask, options: TestServerOption
       inputs.push(input);
       return submitTask(input);
     },
+    waitForTask: (input, { waitMs }) => {
+      waits.push({ taskId: input.taskId, language: input.language, waitMs });
+      return Promise.resolve(view);
+    },
   });
-  return { ...server, inputs };
+  return { ...server, inputs, waits };
 }
 
 function accept(submitted: Partial<Submitted> = {}): SubmitTask {
@@ -40,7 +58,11 @@ const replayKnownKeys: SubmitTask = async ({ idempotency, admit }) => {
   return { taskId, warnings: [], replayed: idempotency !== null };
 };
 
-async function post({ app }: TestServer, headers: Record<string, string> = {}, payload = body) {
+async function post(
+  { app }: TestServer,
+  headers: Record<string, string> = {},
+  payload: Record<string, unknown> = body,
+) {
   return app.inject({ method: "POST", url: path, headers: { ...bearer, ...headers }, payload });
 }
 
@@ -152,4 +174,36 @@ test("a test prompt may ask for a refusal, and a live prompt is never looked at"
     const live = await post(server, { authorization: `Bearer ${liveToken}` }, asking);
     assert.equal(live.statusCode, 200);
   }
+});
+
+test("Prefer: wait answers a finished task like a poll, or as a result of the versioned contract", async (t) => {
+  const server = setup(t, accept({ replayed: true }), { view: failed });
+  const asked = { ...body, language: "zh" };
+  const plain = await post(server, { prefer: "wait=10" }, asked);
+  assert.equal(plain.statusCode, 200);
+  assert.equal(plain.headers["preference-applied"], "wait=10");
+  assert.equal(plain.headers["idempotency-replayed"], "true");
+  assert.equal(plain.headers["content-type"], "application/json; charset=utf-8");
+  assert.deepEqual(plain.json(), { code: 200, data: { id: taskId, status: "failed" } });
+  assert.deepEqual(server.waits, [{ taskId, language: "zh", waitMs: 10_000 }]);
+  const reply = await post(server, { prefer: "wait=10", ...versioned });
+  assert.equal(reply.statusCode, 200);
+  assert.deepEqual(reply.json(), {
+    code: 200,
+    request_id: reply.headers["x-request-id"],
+    data: { object: "generation.result", id: taskId, status: "failed" },
+  });
+});
+
+test("when time is up, or without the preference, the submit reply comes as ever", async (t) => {
+  const server = setup(t, accept());
+  const submitted = { code: 200, data: [{ status: "submitted", task_id: taskId }] };
+  const late = await post(server, { prefer: "respond-async, wait=600" });
+  assert.deepEqual(late.json(), submitted);
+  assert.equal(late.headers["preference-applied"], "wait=60");
+  assert.equal((await post(server, { prefer: "wait=1", ...versioned })).statusCode, 202);
+  const never = await post(server, { prefer: "return=minimal" });
+  assert.deepEqual(never.json(), submitted);
+  assert.equal("preference-applied" in never.headers, false);
+  assert.equal(server.waits.length, 2);
 });

@@ -4,12 +4,16 @@ import type { SubmitReply, VersionedSubmitReply } from "../../../client/src/type
 import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
-import type { Warning } from "../models/model.ts";
+import { secondMs } from "../lib/time.ts";
+import type { Language, Warning } from "../models/model.ts";
 import { outcomeWords } from "../models/outcome-words.ts";
 import type { Auth } from "./auth.ts";
 import { digestBody, parseIdempotencyKey, replayedHeader } from "./idempotency.ts";
 import { parseBody } from "./json-body.ts";
-import { callerOf } from "./request.ts";
+import { callerOf, dropBody } from "./request.ts";
+import { parseLanguage } from "./schemas.ts";
+import type { WaitForTask } from "./tasks.ts";
+import { departureOf, findPreferredWait } from "./waiting.ts";
 
 export type SubmitInput = {
   caller: Caller;
@@ -42,6 +46,7 @@ export type SubmitTask = (input: SubmitInput) => Promise<Submitted>;
 export type GenerationsDeps = {
   auth: Auth;
   submitTask: SubmitTask;
+  waitForTask: WaitForTask;
   /** Origin, with a path or not, under which callers reach the server; no slash at its end. */
   publicUrl: () => string;
 };
@@ -58,7 +63,27 @@ async function submit(
   deps: GenerationsDeps,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<SubmitReply | VersionedSubmitReply> {
+): Promise<SubmitReply | VersionedSubmitReply | FastifyReply> {
+  const { submitted, language } = await create(deps, request, reply);
+  if (submitted.replayed) reply.header(replayedHeader, "true");
+  const waitSeconds = findPreferredWait(request.headers["prefer"]);
+  if (waitSeconds !== null) {
+    dropBody(request);
+    const { taskId } = submitted;
+    const finished = await awaitTask(deps, { request, reply, taskId, language, waitSeconds });
+    if (finished !== null) return finished;
+  }
+  if (request.contract === "default") return presentSubmit(submitted);
+  reply.code(202);
+  return presentVersionedSubmit(submitted, request.id, deps.publicUrl());
+}
+
+/** Apart from the wait, which would keep the body in memory. */
+async function create(
+  deps: GenerationsDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<{ submitted: Submitted; language: Language }> {
   const caller = callerOf(request);
   const key = parseIdempotencyKey(request.headers);
   const body = parseBody(request);
@@ -67,15 +92,36 @@ async function submit(
     body,
     idempotency: key === null ? null : { route: `POST ${path}`, key, digest: digestBody(body) },
     requestId: request.id,
-    admit: () => {
-      deps.auth.spend(caller);
-      assertNotSimulated(caller, body);
-    },
+    admit: () => admitSubmit(deps.auth, { caller, body, reply }),
   });
-  if (submitted.replayed) reply.header(replayedHeader, "true");
-  if (request.contract === "default") return presentSubmit(submitted);
-  reply.code(202);
-  return presentVersionedSubmit(submitted, request.id, deps.publicUrl());
+  return { submitted, language: parseLanguage(body["language"]) };
+}
+
+type Waiting = {
+  request: FastifyRequest;
+  reply: FastifyReply;
+  taskId: string;
+  language: Language;
+  waitSeconds: number;
+};
+
+/** The finished task in the shape of a poll, or null when time is up first. */
+async function awaitTask(
+  deps: GenerationsDeps,
+  { request, reply, taskId, language, waitSeconds }: Waiting,
+): Promise<FastifyReply | null> {
+  reply.header("preference-applied", `wait=${waitSeconds}`);
+  const view = await deps.waitForTask(
+    { caller: callerOf(request), taskId, language },
+    { waitMs: waitSeconds * secondMs, signal: departureOf(reply) },
+  );
+  if (view === null || !view.ended) return null;
+  const json =
+    request.contract === "default"
+      ? `{"code":200,"data":${view.json}}`
+      : `{"code":200,"request_id":"${request.id}",` +
+        `"data":{"object":"generation.result",${view.json.slice(1)}}`;
+  return reply.header("content-type", "application/json; charset=utf-8").send(json);
 }
 
 function presentSubmit({ taskId, warnings }: Submitted): SubmitReply {
@@ -102,6 +148,15 @@ function presentVersionedSubmit(
     },
     ...(warnings.length === 0 ? {} : { warnings }),
   };
+}
+
+/** Spends one request of the caller's allowance. Throws what the caller is to be told. */
+export function admitSubmit(
+  auth: Auth,
+  { caller, body, reply }: { caller: Caller; body: JsonObject; reply: FastifyReply },
+): void {
+  auth.spend(caller, reply);
+  assertNotSimulated(caller, body);
 }
 
 /** A test key's `[[submit:402|429|503]]` asks for a refusal, so that integrators can see each one. */

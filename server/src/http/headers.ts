@@ -65,7 +65,8 @@ const apiHeaders = {
 const corsHeaders = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers":
-    "X-Request-Id, Idempotency-Replayed, Retry-After, X-APIMart-Response-Version, Preference-Applied",
+    "X-Request-Id, Idempotency-Replayed, Retry-After, X-APIMart-Response-Version, Preference-Applied, " +
+    "RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Usage-Cache",
 };
 
 const apiCorsHeaders = { ...apiHeaders, ...corsHeaders };
@@ -76,8 +77,12 @@ export function baseHeaders(path: string): Readonly<Record<string, string>> {
   return isOpenToBrowsers(path) ? apiCorsHeaders : apiHeaders;
 }
 
+/** A query may follow the path. */
 function isOpenToBrowsers(path: string): boolean {
-  return path.startsWith("/v1/") || path === "/balance" || path === "/user/balance";
+  if (path.startsWith("/v1/") || path.startsWith("/openai/v1/")) return true;
+  if (path.startsWith("/v1beta/")) return true;
+  const [bare = ""] = path.split("?", 1);
+  return ["/balance", "/user/balance", "/usage"].includes(bare);
 }
 
 /** Reply headers of a preflight; without the CORS part where other origins have no business. */
@@ -93,7 +98,7 @@ export function preflightHeaders(
     "access-control-allow-methods": allow,
     "access-control-allow-headers":
       "Authorization, Content-Type, Idempotency-Key, X-APIMart-Response-Version, Prefer, " +
-      "Last-Event-ID, Range, If-None-Match",
+      "Last-Event-ID, Range, If-None-Match, X-Goog-Api-Key, X-Key",
     "access-control-max-age": "86400",
   };
 }

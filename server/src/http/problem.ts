@@ -30,6 +30,9 @@ const statuses = {
   file_not_found: 404,
   file_expired: 410,
   task_already_ended: 409,
+  webhook_not_found: 404,
+  webhook_limit_reached: 409,
+  delivery_not_found: 404,
   invalid_image: 400,
   image_too_large: 413,
   invalid_mask: 400,
@@ -37,10 +40,21 @@ const statuses = {
   spend_cap_reached: 402,
   // Only the operator can set a price, and then the same request succeeds.
   price_not_set: 503,
+  invalid_start: 400,
+  invalid_end: 400,
+  invalid_range: 400,
+  range_too_large: 400,
+  invalid_tz: 400,
+  invalid_group_by: 400,
+  invalid_scope: 400,
+  too_many_models: 400,
+  usage_unavailable: 503,
   idempotency_key_reused: 409,
   idempotency_in_progress: 409,
   idempotency_unavailable: 503,
   rate_limited: 429,
+  task_limit_reached: 429,
+  daily_spend_reached: 429,
   no_channel: 503,
   overloaded: 503,
   unavailable: 503,
@@ -69,6 +83,9 @@ const retryAfterSeconds: Partial<Record<Reason, number>> = {
   idempotency_in_progress: 1,
   idempotency_unavailable: 2,
   rate_limited: 1,
+  task_limit_reached: 1,
+  daily_spend_reached: 60,
+  usage_unavailable: 5,
   overloaded: 2,
   unavailable: 2,
 };
@@ -95,17 +112,19 @@ export function renderProblem(
   contract: ResponseContract,
 ): ProblemReply {
   const status = statusOf(error.reason);
-  const reply: ErrorReply = {
-    error: {
-      code: contract === "versioned" ? error.reason : status,
-      message: error.message,
-      type: typeOf(error.reason),
-      ...(error.param === undefined ? {} : { param: error.param }),
-      reason: error.reason,
-    },
-    request_id: requestId,
-  };
+  const reply: ErrorReply = { error: presentError(error, contract), request_id: requestId };
   return { status, headers: problemHeaders(error), body: JSON.stringify(reply) };
+}
+
+/** The object `error` of a reply, in the contract the request asked for. */
+export function presentError(error: AppError, contract: ResponseContract): ErrorReply["error"] {
+  return {
+    code: contract === "versioned" ? error.reason : statusOf(error.reason),
+    message: error.message,
+    type: typeOf(error.reason),
+    ...(error.param === undefined ? {} : { param: error.param }),
+    reason: error.reason,
+  };
 }
 
 function problemHeaders(error: AppError): Record<string, string> {

@@ -4,11 +4,25 @@ import test from "node:test";
 
 import { createTestServer } from "../../test/support/http.ts";
 import type { TestServer } from "../../test/support/http.ts";
-import { createCatalogue } from "../models/catalogue.ts";
+import { builtInModels, createCatalogue } from "../models/catalogue.ts";
+import { createEventStreams } from "./event-streams.ts";
+import { listOperations } from "./openapi/operations.ts";
 import { registerRoutes } from "./routes.ts";
 
 /** Routes that anybody may ask: they show nothing of an account, or check a signature of their own. */
-const openPaths = ["/", "/healthz", "/readyz", "/f/:signed/:file"];
+const openPaths = [
+  "/",
+  "/healthz",
+  "/readyz",
+  "/f/:signed/:file",
+  "/openapi.json",
+  "/docs",
+  "/docs/reference.js",
+  "/docs/models/:file",
+  "/llms.txt",
+  "/api/pricing/model",
+  "/api/marketplace/models",
+];
 
 type Setup = TestServer & { routes: { method: string; url: string }[] };
 
@@ -25,17 +39,46 @@ async function setup(t: TestContext): Promise<Setup> {
     clock: server.clock,
     idempotencyTtlMs: 1_000,
     isDraining: () => false,
-    links: { verify: () => ({ state: "invalid" }) },
+    links: { verify: () => ({ state: "invalid" }), recognise: unreachable },
     catalogue: createCatalogue(),
     loadPrices: unreachable,
+    publicPrices: { load: unreachable },
+    estimateTask: unreachable,
     log: server.log,
     publicUrl: () => "http://127.0.0.1",
     readTask: unreachable,
+    listTasks: unreachable,
+    readTasks: unreachable,
+    reportUsage: unreachable,
+    requestLimits: { take: unreachable },
+    timeZone: "UTC",
     cancelTask: unreachable,
     readinessChecks: {},
     saveUpload: unreachable,
-    storage: { open: unreachable, stat: unreachable },
+    storage: { open: unreachable, read: unreachable, stat: unreachable },
     submitTask: unreachable,
+    endpoints: {
+      createEndpoint: unreachable,
+      listEndpoints: unreachable,
+      loadEndpoint: unreachable,
+      updateEndpoint: unreachable,
+      deleteEndpoint: unreachable,
+      rotateSecret: unreachable,
+      testEndpoint: unreachable,
+    },
+    deliveryLog: {
+      listDeliveries: unreachable,
+      loadDelivery: unreachable,
+      redeliver: unreachable,
+      redeliverFailed: unreachable,
+    },
+    loadAccountSecret: unreachable,
+    rotateAccountSecret: unreachable,
+    waitForTask: unreachable,
+    followTask: unreachable,
+    streams: createEventStreams(server.clock),
+    deadlineMs: 1_000,
+    bodyBytesMax: 1_000_000,
     version: "0.1.0",
   });
   await server.app.ready();
@@ -61,13 +104,45 @@ test("every address of the public contract that is built has its route", async (
   const present = new Set(routes.map(({ method, url }) => `${method} ${url}`));
   for (const route of [
     "POST /v1/images/generations",
+    "GET /v1/tasks",
+    "POST /v1/tasks/batch",
     "GET /v1/tasks/:id",
+    "GET /v1/usage",
+    "GET /usage",
     "POST /v1/tasks/:id/cancel",
+    "GET /v1/tasks/:id/events",
+    "POST /openai/v1/images/generations",
+    "POST /openai/v1/images/edits",
+    "GET /openai/v1/models",
+    "POST /v1beta/models/:call",
+    "POST /v1/models/:call",
+    "POST /v1/flux-2-pro",
+    "GET /v1/get_result",
+    "GET /v1/webhooks",
+    "POST /v1/webhooks",
+    "GET /v1/webhooks/:id",
+    "PATCH /v1/webhooks/:id",
+    "DELETE /v1/webhooks/:id",
+    "POST /v1/webhooks/:id/secret",
+    "POST /v1/webhooks/:id/test",
+    "GET /v1/webhooks/secret",
+    "POST /v1/webhooks/secret",
+    "GET /v1/webhooks/deliveries",
+    "GET /v1/webhooks/deliveries/:id",
+    "POST /v1/webhooks/deliveries/:id/redeliver",
+    "POST /v1/webhooks/deliveries/redeliver",
     "POST /v1/uploads/images",
     "GET /v1/models",
     "GET /v1/models/:id",
     "GET /v1/models/:id/schema",
     "GET /v1/model-schema",
+    "GET /v1/model-docs",
+    "POST /v1/images/estimate",
+    "GET /api/pricing/model",
+    "GET /api/marketplace/models",
+    "GET /openapi.json",
+    "GET /docs",
+    "GET /llms.txt",
     "GET /v1/balance",
     "GET /v1/user/balance",
     "GET /balance",
@@ -87,4 +162,24 @@ test("a preflight of the upload route, which stands in a scope of its own, is an
   const reply = await app.inject({ method: "OPTIONS", url: "/v1/uploads/images" });
   assert.equal(reply.statusCode, 204);
   assert.equal(reply.headers["access-control-allow-methods"], "POST, OPTIONS");
+});
+
+/** Not for callers of the API, or spoken as their vendors document them. */
+const undocumented = [
+  /^\/$/,
+  /^\/(admin|v1beta|mcp|metrics|assets|console)\b/,
+  /^\/v1\/(flux-|get_result|models\/:call$)/,
+];
+
+test("the OpenAPI document has every route, and no other", async (t) => {
+  const { routes } = await setup(t);
+  const documented = listOperations(builtInModels).map(
+    ({ method, path, route }) =>
+      `${method.toUpperCase()} ${route ?? path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
+  );
+  const registered = routes
+    .filter(({ method }) => !["HEAD", "OPTIONS"].includes(method))
+    .filter(({ url }) => !undocumented.some((pattern) => pattern.test(url)))
+    .map(({ method, url }) => `${method} ${url}`);
+  assert.deepEqual(documented.toSorted(), registered.toSorted());
 });

@@ -6,8 +6,11 @@ import { z } from "zod";
 
 import type {
   ErrorReason,
+  MarketplaceQuery,
+  ModelDocsQuery,
   ModelListQuery,
   ModelSchemaQuery,
+  PublicPriceQuery,
   Warning as WireWarning,
 } from "../../../client/src/types.ts";
 import type { Reason } from "../lib/errors.ts";
@@ -22,6 +25,21 @@ export const modelSchemaQuery = z.object({
   operation: z.literal("image_generation").optional(),
 });
 
+export const modelDocsQuery = z.object({ model: z.string().min(1) });
+
+export const publicPriceQuery = z.object({ model: z.string().min(1) });
+
+export const marketplaceQuery = z.object({
+  page: z
+    .string()
+    .regex(/^[1-9][0-9]{0,5}$/, "use a whole number from 1")
+    .optional(),
+  page_size: z
+    .string()
+    .regex(/^([1-9][0-9]?|100)$/, "use a whole number from 1 to 100")
+    .optional(),
+});
+
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 type AllTrue<T extends readonly true[]> = T;
 
@@ -30,6 +48,9 @@ export type WireTypesAgree = AllTrue<
   [
     Same<z.output<typeof modelListQuery>, ModelListQuery>,
     Same<z.output<typeof modelSchemaQuery>, ModelSchemaQuery>,
+    Same<z.output<typeof modelDocsQuery>, ModelDocsQuery>,
+    Same<z.output<typeof publicPriceQuery>, PublicPriceQuery>,
+    Same<z.output<typeof marketplaceQuery>, MarketplaceQuery>,
     Same<Reason, ErrorReason>,
     Same<Warning, WireWarning>,
   ]

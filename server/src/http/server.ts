@@ -12,6 +12,7 @@ import { AppError } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Log } from "../lib/log.ts";
 import { secondMs } from "../lib/time.ts";
+import { renderDialectProblem } from "./dialects/problems.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { createByteBudget } from "./byte-budget.ts";
 import { toAppError, toClientError } from "./framework-error.ts";
@@ -43,6 +44,8 @@ export type ServerDeps = {
   bodyBytesMax: number;
   /** True from the moment the server has been told to stop: reads go on, nothing new is accepted. */
   isDraining: () => boolean;
+  /** True from the moment a stop was asked for: requests are taken, their connections not kept. */
+  isLeaving?: () => boolean;
 };
 
 const requestTimeoutMs = 60 * secondMs;
@@ -79,6 +82,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   app.server.maxConnections = connectionsMax;
   app.decorateRequest("contract", "default");
   app.decorateRequest("caller", null);
+  app.decorateRequest("releaseBody", null);
   app.setErrorHandler((error, request, reply) => sendProblem(deps, error, request, reply));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, createJsonBodyParser(app));
@@ -101,6 +105,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
 
 function openRequest(deps: ServerDeps, request: FastifyRequest, reply: FastifyReply): void {
   setBaseHeaders(request, reply);
+  if (deps.isLeaving?.() === true) reply.header("connection", "close");
   if (!deps.isDraining()) return;
   reply.header("connection", "close");
   if (request.method !== "POST") return;
@@ -136,6 +141,7 @@ function reserveBody(
   if (declared === undefined && !chunked) return;
   const bytes = chunked ? deps.bodyBytesMax : Math.min(Number(declared), deps.bodyBytesMax);
   const release = bodies.take(bytes);
+  request.releaseBody = release;
   // `close` comes after the reply, and also when the caller leaves before it.
   reply.raw.once("close", release);
 }
@@ -164,7 +170,11 @@ function sendProblem(
   // Fastify closes the connection after a body error. A client that is still sending would then see a
   // reset instead of the reply; the rest of its body is read and dropped within the request timeout.
   if (problem.reason === "body_too_large") reply.removeHeader("connection");
-  void reply.code(rendered.status).headers(rendered.headers).send(rendered.body);
+  const dialect = renderDialectProblem(pathOf(request), problem);
+  void reply
+    .code(rendered.status)
+    .headers({ ...rendered.headers, ...dialect?.headers })
+    .send(dialect?.body ?? rendered.body);
 }
 
 /** The caller gets a reason; whatever only the operator may know goes here. */

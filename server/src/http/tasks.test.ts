@@ -10,7 +10,7 @@ import type { TaskInput, TaskView } from "./tasks.ts";
 
 const taskId = "task_01K8SGYNNNVBQTXNR4MM964S7K";
 
-type Setup = TestServer & { inputs: TaskInput[] };
+type Setup = TestServer & { inputs: TaskInput[]; waits: number[] };
 
 function setup(t: TestContext, view: TaskView | null | AppError): Setup {
   const server = createTestServer(t);
@@ -19,12 +19,25 @@ function setup(t: TestContext, view: TaskView | null | AppError): Setup {
     inputs.push(input);
     return view instanceof AppError ? Promise.reject(view) : Promise.resolve(view);
   }
-  registerTasks(server.app, { auth: server.auth, readTask: answer, cancelTask: answer });
-  return { ...server, inputs };
+  const waits: number[] = [];
+  registerTasks(server.app, {
+    auth: server.auth,
+    readTask: answer,
+    cancelTask: answer,
+    waitForTask: (input, { waitMs }) => {
+      waits.push(waitMs);
+      return answer(input);
+    },
+  });
+  return { ...server, inputs, waits };
 }
 
-const running: TaskView = { json: `{"id":"${taskId}","status":"pending"}`, ended: false };
-const ended: TaskView = { json: `{"id":"${taskId}","status":"failed"}`, ended: true };
+const running: TaskView = {
+  json: `{"id":"${taskId}","status":"pending"}`,
+  ended: false,
+  revision: 1,
+};
+const ended: TaskView = { json: `{"id":"${taskId}","status":"failed"}`, ended: true, revision: 2 };
 
 test("an unfinished task says when to ask again, and that no cache may keep it", async (t) => {
   const { app } = setup(t, running);
@@ -122,4 +135,20 @@ test("HEAD of a task costs no body", async (t) => {
   assert.equal(reply.statusCode, 200);
   assert.equal(reply.body, "");
   assert.equal(reply.headers["retry-after"], "1");
+});
+
+test("a poll waits only when it is asked to, and then answers as ever", async (t) => {
+  const { app, waits } = setup(t, running);
+  const poll = (query: string) =>
+    app.inject({ url: `/v1/tasks/${taskId}${query}`, headers: bearer });
+  const plain = await poll("");
+  await poll("?wait=0");
+  assert.deepEqual(waits, []);
+  const waited = await poll("?wait=60&language=zh");
+  assert.deepEqual(waits, [60_000]);
+  assert.equal(waited.body, plain.body);
+  assert.equal(waited.headers["retry-after"], "1");
+  const refused = await poll("?wait=61");
+  assert.equal(refused.statusCode, 400);
+  assert.equal(refused.json().error.param, "wait");
 });

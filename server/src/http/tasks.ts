@@ -7,6 +7,7 @@ import type { Language } from "../models/model.ts";
 import type { Auth } from "./auth.ts";
 import { callerOf } from "./request.ts";
 import { parseLanguage } from "./schemas.ts";
+import { departureOf, parseWait } from "./waiting.ts";
 
 export type TaskInput = { caller: Caller; taskId: string; language: Language };
 
@@ -15,17 +16,29 @@ export type TaskView = {
   json: string;
   /** True in a final state: the task will never read differently. */
   ended: boolean;
+  /** Grows with every change that can be seen. */
+  revision: number;
 };
+
+/** The task once it has ended, or as it stands when time is up; null as for a read. */
+export type WaitForTask = (
+  input: TaskInput,
+  options: { waitMs: number; signal: AbortSignal },
+) => Promise<TaskView | null>;
 
 export type TasksDeps = {
   auth: Auth;
   /** Null for an unknown task, and for one of another account or mode. */
   readTask: (input: TaskInput) => Promise<TaskView | null>;
+  waitForTask: WaitForTask;
   /** The task after the call; null as above. Throws `task_already_ended`. */
   cancelTask: (input: TaskInput) => Promise<TaskView | null>;
 };
 
-type TaskRoute = { Params: { id: string }; Querystring: { language?: unknown } };
+export type TaskRoute = {
+  Params: { id: string };
+  Querystring: { language?: unknown; wait?: unknown };
+};
 type TaskRequest = FastifyRequest<TaskRoute>;
 
 /** Seconds after which asking again is worth while: about what a fast model takes. */
@@ -34,16 +47,22 @@ const pollAfterSeconds = "1";
 export function registerTasks(app: FastifyInstance, deps: TasksDeps): void {
   const onRequest = [deps.auth.identify, deps.auth.limit];
   app.get<TaskRoute>("/v1/tasks/:id", { onRequest }, async (request, reply) => {
-    const view = await deps.readTask(inputOf(request));
-    return sendTask(reply, request.params.id, view, 200);
+    const input = taskInput(request);
+    const waitMs = parseWait(request.query.wait);
+    const view =
+      waitMs === 0
+        ? await deps.readTask(input)
+        : await deps.waitForTask(input, { waitMs, signal: departureOf(reply) });
+    return sendTask(reply, input.taskId, view, 200);
   });
   app.post<TaskRoute>("/v1/tasks/:id/cancel", { onRequest }, async (request, reply) => {
-    const view = await deps.cancelTask(inputOf(request));
+    const view = await deps.cancelTask(taskInput(request));
     return sendTask(reply, request.params.id, view, view?.ended === false ? 202 : 200);
   });
 }
 
-function inputOf(request: TaskRequest): TaskInput {
+/** Which task a route asks for. Throws `task_not_found` for what cannot be the id of one. */
+export function taskInput(request: TaskRequest): TaskInput {
   const taskId = request.params.id;
   if (!isId("task", taskId)) throw taskNotFound(taskId);
   return { caller: callerOf(request), taskId, language: parseLanguage(request.query.language) };
@@ -64,7 +83,7 @@ function sendTask(
     .send(`{"code":${status},"data":${view.json}}`);
 }
 
-function taskNotFound(taskId: string): AppError {
+export function taskNotFound(taskId: string): AppError {
   return new AppError(
     "task_not_found",
     `task ${JSON.stringify(taskId.slice(0, 80))} does not exist for this key, or is no longer kept`,

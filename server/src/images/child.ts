@@ -30,13 +30,24 @@ async function answer(job: Job): Promise<void> {
 }
 
 async function perform(job: Job): Promise<Output<OperationName>> {
-  if (job.operation === "draw") {
-    // Loaded when first needed: most processes only look at pictures.
-    const { draw } = await import("./draw.ts");
-    return draw(job.input);
+  const { operation, input } = job;
+  // What only some processes ever do is loaded when it is first needed.
+  switch (operation) {
+    case "draw":
+      return (await import("./draw.ts")).draw(input);
+    case "convert":
+      return (await import("./conversion.ts")).convert(input.bytes, input.limits, input.conversion);
+    case "composite":
+      return (await import("./conversion.ts")).composite(
+        input.bytes,
+        input.limits,
+        input.composition,
+      );
+    case "inspect":
+    case "clean":
+    case "inspectMask":
+      return onStrangers[operation](input.bytes, input.limits);
   }
-  const { bytes, limits } = job.input;
-  return onStrangers[job.operation](bytes, limits);
 }
 
 function describeCause(error: unknown): string {

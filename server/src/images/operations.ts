@@ -5,7 +5,7 @@
  */
 import sharp from "sharp";
 import type { Metadata, Sharp, SharpOptions } from "sharp";
-import { parseContainer } from "./container.ts";
+import { parseContainer, stripContainer } from "./container.ts";
 import type { Container } from "./container.ts";
 import { PictureError } from "./picture.ts";
 import type { PictureInfo, PictureLimits } from "./picture.ts";
@@ -15,7 +15,7 @@ import type { PictureFormat } from "./sniff.ts";
 /** Ends before the supervisor's own deadline, so that a slow picture does not cost the process. */
 const decodeSecondsMax = 9;
 
-type Opened = { format: PictureFormat; container: Container; metadata: Metadata };
+export type Opened = { format: PictureFormat; container: Container; metadata: Metadata };
 
 /** Restricts libvips to the four formats from memory and to one thread, without caches. Call once. */
 export function restrictSharp(): void {
@@ -33,7 +33,7 @@ export function restrictSharp(): void {
 }
 
 export async function inspect(bytes: Uint8Array, limits: PictureLimits): Promise<PictureInfo> {
-  const { format, metadata } = await open(bytes, limits);
+  const { format, metadata } = await openPicture(bytes, limits);
   await decodeWhole(bytes, metadata, limits);
   return describe(format, metadata);
 }
@@ -43,7 +43,7 @@ export async function clean(
   bytes: Uint8Array,
   limits: PictureLimits,
 ): Promise<{ bytes: Uint8Array | null; info: PictureInfo }> {
-  const { format, container, metadata } = await open(bytes, limits);
+  const { format, container, metadata } = await openPicture(bytes, limits);
   const isTurned = (metadata.orientation ?? 1) > 1;
   if (format === "gif" || container.isAnimated || isTurned) {
     const encoded = await encodeAgain(bytes, { format, container, metadata }, limits);
@@ -51,16 +51,16 @@ export async function clean(
     return { bytes: encoded, info: describe(target, await readMetadata(encoded, limits)) };
   }
   // What is handed on is what was proved, not the file that it was cut from.
-  await decodeWhole(container.stripped, metadata, limits);
-  const isUntouched = container.stripped === bytes;
-  return { bytes: isUntouched ? null : container.stripped, info: describe(format, metadata) };
+  const stripped = stripContainer(bytes, container);
+  await decodeWhole(stripped, metadata, limits);
+  return { bytes: stripped === bytes ? null : stripped, info: describe(format, metadata) };
 }
 
 export async function inspectMask(
   bytes: Uint8Array,
   limits: PictureLimits,
 ): Promise<{ info: PictureInfo; transparentPixels: number }> {
-  const { format, metadata } = await open(bytes, limits);
+  const { format, metadata } = await openPicture(bytes, limits);
   const info = describe(format, metadata);
   if (!metadata.hasAlpha) {
     await decodeWhole(bytes, metadata, limits);
@@ -72,7 +72,7 @@ export async function inspectMask(
   return { info, transparentPixels: countZeros(alpha) };
 }
 
-async function open(bytes: Uint8Array, limits: PictureLimits): Promise<Opened> {
+export async function openPicture(bytes: Uint8Array, limits: PictureLimits): Promise<Opened> {
   const format = checkHeader(bytes, limits);
   const container = parseContainer(bytes, format);
   return { format, container, metadata: await readMetadata(bytes, limits) };
@@ -134,12 +134,17 @@ function encodersOf(
 }
 
 /** sharp works in 8 bits unless it is told otherwise. */
-function keepDepth(picture: Sharp, metadata: Metadata): Sharp {
+export function keepDepth(picture: Sharp, metadata: Metadata): Sharp {
   if (metadata.format !== "png" || metadata.depth !== "ushort") return picture;
   return picture.toColourspace(metadata.channels < 3 ? "grey16" : "rgb16");
 }
 
-function openSharp(bytes: Uint8Array, limits: PictureLimits): Sharp {
+/** Gives up, as a picture at fault, when decoding and encoding take longer than `secondsMax`. */
+export function openSharp(
+  bytes: Uint8Array,
+  limits: PictureLimits,
+  secondsMax = decodeSecondsMax,
+): Sharp {
   const options: SharpOptions = {
     failOn: "warning",
     limitInputPixels: limits.pixelsMax,
@@ -147,10 +152,11 @@ function openSharp(bytes: Uint8Array, limits: PictureLimits): Sharp {
     sequentialRead: true,
     pages: 1,
   };
-  return sharp(bytes, options).timeout({ seconds: decodeSecondsMax });
+  return sharp(bytes, options).timeout({ seconds: secondsMax });
 }
 
-async function decoding<T>(work: () => Promise<T>): Promise<T> {
+/** Runs work of the decoder on a stranger's picture; throws `PictureError` when it fails. */
+export async function decoding<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

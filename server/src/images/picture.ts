@@ -43,9 +43,21 @@ export type Drawing = {
   caption: string;
   /** References, drawn as insets in their order. */
   insets: readonly Uint8Array[];
-  /** With a base, only the transparent area of `mask` is painted; the rest keeps the base's pixels. */
+  /** With a base, only where `mask` is transparent is painted; where it is opaque the base's pixels stay. */
   base: { picture: Uint8Array; mask: Uint8Array } | null;
 };
+
+/** What a finished picture is to become: exactly these pixels, as it is shown, in this format. */
+export type Conversion = {
+  width: number;
+  height: number;
+  format: "png" | "jpeg" | "webp";
+  /** Quality of jpeg and webp, 0–100; null for the best that is still reasonable. */
+  compression: number | null;
+};
+
+/** A picture over another one: `reference` and `mask` are ours, of one size, and known to be pictures. */
+export type Composition = { reference: Uint8Array; mask: Uint8Array };
 
 /**
  * Picture work in child processes: libvips is C code fed by strangers, and decoding would starve the
@@ -68,6 +80,22 @@ export type PictureProcesses = {
     bytes: Uint8Array,
     limits: PictureLimits,
   ): Promise<{ info: PictureInfo; transparentPixels: number }>;
+  /**
+   * A finished picture in other pixels or another format, its colour profile kept, its metadata lost.
+   * What overhangs by little is cropped evenly; everything else is scaled to cover, then cropped.
+   * Throws `PictureError`.
+   */
+  convert(bytes: Uint8Array, limits: PictureLimits, conversion: Conversion): Promise<Uint8Array>;
+  /**
+   * A finished picture, brought to the reference's pixels and laid over it through the mask: alpha 0
+   * shows the picture, opaque keeps the reference's own pixels, anything between mixes. A PNG.
+   * Throws `PictureError` when the finished picture is at fault.
+   */
+  composite(
+    bytes: Uint8Array,
+    limits: PictureLimits,
+    composition: Composition,
+  ): Promise<Uint8Array>;
   /** Draws a sandbox picture at exactly the asked pixels and format. */
   draw(drawing: Drawing): Promise<Uint8Array>;
   close(): Promise<void>;

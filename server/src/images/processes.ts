@@ -8,7 +8,7 @@ import type { Clock } from "../lib/time.ts";
 import { ProcessEnded, startPictureProcess } from "./picture-process.ts";
 import type { PictureProcess } from "./picture-process.ts";
 import { PictureError } from "./picture.ts";
-import type { PictureLimits, PictureProcesses } from "./picture.ts";
+import type { PictureProcesses } from "./picture.ts";
 import type { Input, OperationName, Output } from "./protocol.ts";
 import { checkHeader } from "./sniff.ts";
 
@@ -18,11 +18,14 @@ export type PictureProcessesLimits = {
   waitingMax: number;
   /** Drawings wait in a line of their own, so that they do not keep callers' pictures out. */
   drawingsWaitingMax: number;
+  /** Vendors' pictures too: they are paid for, and must not wait behind the sandbox's drawings. */
+  outputsWaitingMax: number;
   /** An idle process is stopped after this. */
   idleMs: number;
-  /** Deadlines: to load the code, to work on a stranger's picture, to draw one. */
+  /** Deadlines: to load the code, to look at a stranger's picture, to make another one of it, to draw one. */
   startMs: number;
   decodeMs: number;
+  convertMs: number;
   drawMs: number;
   /** A process is replaced after so many jobs, or when a job leaves it with so much memory. */
   jobsMax: number;
@@ -39,6 +42,7 @@ type Pool = {
   limits: PictureProcessesLimits;
   places: Semaphore;
   drawings: Semaphore;
+  outputs: Semaphore;
   alive: Set<PictureProcess>;
   /** The one used last is used first, so that the others can become idle for long. */
   idle: { process: PictureProcess; cancelStop: () => void }[];
@@ -47,13 +51,22 @@ type Pool = {
 
 export function createPictureProcesses(deps: PictureProcessesDeps): PicturePool {
   const pool = createPool(deps);
+  const { decodeMs, convertMs } = pool.limits;
   return {
-    inspect: (bytes, limits) => runStranger(pool, "inspect", bytes, limits),
+    inspect: (bytes, limits) => runStranger(pool, "inspect", { bytes, limits }, decodeMs),
     clean: async (bytes, limits) => {
-      const cleaned = await runStranger(pool, "clean", bytes, limits);
+      const cleaned = await runStranger(pool, "clean", { bytes, limits }, decodeMs);
       return { bytes: cleaned.bytes ?? bytes, info: cleaned.info };
     },
-    inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", bytes, limits),
+    inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", { bytes, limits }, decodeMs),
+    convert: (bytes, limits, conversion) =>
+      pool.outputs.run(() =>
+        runStranger(pool, "convert", { bytes, limits, conversion }, convertMs),
+      ),
+    composite: (bytes, limits, composition) =>
+      pool.outputs.run(() =>
+        runStranger(pool, "composite", { bytes, limits, composition }, convertMs),
+      ),
     draw: (drawing) => pool.drawings.run(() => runDrawing(pool, drawing)),
     close: () => closePool(pool),
     get pids() {
@@ -67,48 +80,46 @@ function createPool(deps: PictureProcessesDeps): Pool {
     processesMax: Math.max(1, availableParallelism() - 1),
     waitingMax: 64,
     drawingsWaitingMax: 1_000,
+    outputsWaitingMax: 10_000,
     idleMs: 15 * secondMs,
     startMs: 30 * secondMs,
     decodeMs: 10 * secondMs,
+    convertMs: minuteMs,
     drawMs: minuteMs,
     jobsMax: 500,
     rssBytesMax: 512 * 2 ** 20,
     ...deps,
   };
-  const { processesMax, waitingMax, drawingsWaitingMax } = limits;
-  const drawingsMax = Math.max(1, processesMax - 1);
+  const { processesMax, waitingMax, drawingsWaitingMax, outputsWaitingMax } = limits;
+  /** Of each line of our own work, so that one process is left for callers' pictures. */
+  const ownMax = Math.max(1, processesMax - 1);
   return {
     deps,
     limits,
-    // A drawing has waited in its own line already and is not refused in this one.
+    // Our own work has waited in its own line already and is not refused in this one.
     places: createSemaphore({
       limit: processesMax,
-      waitingMax: waitingMax + drawingsMax,
+      waitingMax: waitingMax + 2 * ownMax,
       full: overloaded,
     }),
-    drawings: createSemaphore({
-      limit: drawingsMax,
-      waitingMax: drawingsWaitingMax,
-      full: overloaded,
-    }),
+    drawings: createSemaphore({ limit: ownMax, waitingMax: drawingsWaitingMax, full: overloaded }),
+    outputs: createSemaphore({ limit: ownMax, waitingMax: outputsWaitingMax, full: overloaded }),
     alive: new Set(),
     idle: [],
     isClosing: false,
   };
 }
 
-async function runStranger<Name extends "inspect" | "clean" | "inspectMask">(
+async function runStranger<Name extends Exclude<OperationName, "draw">>(
   pool: Pool,
   operation: Name,
-  bytes: Uint8Array,
-  limits: PictureLimits,
+  input: Input<Name>,
+  deadlineMs: number,
 ): Promise<Output<Name>> {
   // What the header betrays costs no process.
-  checkHeader(bytes, limits);
+  checkHeader(input.bytes, input.limits);
   try {
-    // `Name` is one of the three operations whose input has this shape.
-    const input = { bytes, limits } as Input<Name>;
-    return await runJob(pool, operation, input, pool.limits.decodeMs);
+    return await runJob(pool, operation, input, deadlineMs);
   } catch (error) {
     if (!(error instanceof ProcessEnded)) throw error;
     if (error.isStart || pool.isClosing) throw unavailable(error);

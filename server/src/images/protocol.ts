@@ -1,5 +1,12 @@
 /** The words between the main process and a picture process; one job at a time, both run this version. */
-import type { Drawing, PictureError, PictureInfo, PictureLimits } from "./picture.ts";
+import type {
+  Composition,
+  Conversion,
+  Drawing,
+  PictureError,
+  PictureInfo,
+  PictureLimits,
+} from "./picture.ts";
 
 type Stranger = { bytes: Uint8Array; limits: PictureLimits };
 
@@ -8,6 +15,8 @@ export type Operations = {
   inspect: { input: Stranger; output: PictureInfo };
   clean: { input: Stranger; output: { bytes: Uint8Array | null; info: PictureInfo } };
   inspectMask: { input: Stranger; output: { info: PictureInfo; transparentPixels: number } };
+  convert: { input: Stranger & { conversion: Conversion }; output: Uint8Array };
+  composite: { input: Stranger & { composition: Composition }; output: Uint8Array };
   draw: { input: Drawing; output: Uint8Array };
 };
 

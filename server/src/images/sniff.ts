@@ -56,14 +56,21 @@ export function checkHeader(bytes: Uint8Array, limits: PictureLimits): PictureFo
       `has ${formatMegabytes(bytes.length)} MB; at most ${formatMegabytes(limits.bytesMax)} MB are allowed`,
     );
   }
-  const format = sniffFormat(bytes);
-  if (format === null || !limits.formats.includes(format)) {
-    throw new PictureError("unsupported", `is not a ${formatChoice(limits.formats)} picture`);
-  }
+  const format = checkFormat(bytes, limits);
   const size = findSize(bytes, format);
   if (size === null) throw new PictureError("broken", `is a broken ${format} picture`);
   checkPixels(size, limits.pixelsMax);
   return format;
+}
+
+/** Refuses by the first 16 bytes what is none of the formats. Throws `PictureError`. */
+export function checkFormat(
+  bytes: Uint8Array,
+  { formats }: Pick<PictureLimits, "formats">,
+): PictureFormat {
+  const format = sniffFormat(bytes);
+  if (format !== null && formats.includes(format)) return format;
+  throw new PictureError("unsupported", `is not a ${formatChoice(formats)} picture`);
 }
 
 export function checkPixels({ width, height }: Size, pixelsMax: number): void {

@@ -77,6 +77,12 @@ export function mayConnect(
   return verdict === "trusted" || (verdict === "public" && !needsTrust(hostname, port));
 }
 
+/** Whether nobody on the way can read or change what is said: by https, or inside what the operator trusts. */
+export function isSecure({ url, hostname }: Destination, policy: AddressPolicy): boolean {
+  if (url.protocol === "https:") return true;
+  return isIP(hostname) === 0 ? policy.trustsAny : policy.judge(hostname) === "trusted";
+}
+
 /** Local names and unusual ports are for destinations that the operator trusts. */
 export function needsTrust(hostname: string, port: number): boolean {
   return !webPorts.includes(port) || (isIP(hostname) === 0 && isLocalName(hostname));

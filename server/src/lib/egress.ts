@@ -27,6 +27,7 @@ import {
   checkDestination,
   findPort,
   isListedHost,
+  isSecure,
   mayConnect,
   needsTrust,
   parseDestination,
@@ -71,6 +72,8 @@ export type EgressRequest = {
   redirectsMax?: number;
   /** Hosts that may be asked, redirects included; `*.example.com` means everything below it. */
   hosts?: readonly string[];
+  /** Refuses plain http, redirects included, but to what the operator trusts. */
+  secure?: boolean;
   /**
    * Lets the request use, and leave behind, an idle connection. Off by default: a peer may be closing
    * an idle connection just then, and the request would count as sent although nobody read it.
@@ -204,6 +207,9 @@ function admit(outbound: Outbound, text: string, request: EgressRequest): URL {
   checkDestination(destination, outbound.policy);
   if (request.hosts !== undefined && !isListedHost(destination.hostname, request.hosts)) {
     throw new EgressError("blocked", `${destination.hostname} is not one of the expected hosts`);
+  }
+  if (request.secure === true && !isSecure(destination, outbound.policy)) {
+    throw new EgressError("blocked", `${destination.hostname} is asked by http; use https`);
   }
   return destination.url;
 }

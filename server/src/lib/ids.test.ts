@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createIds, idPrefixes, isId } from "./ids.ts";
+import { createIds, idPrefixes, isId, lowestId, timeOfId } from "./ids.ts";
 import type { IdKind } from "./ids.ts";
 import { systemRandom } from "./random.ts";
 import type { Random } from "./random.ts";
@@ -72,4 +72,19 @@ test("what is no id is not taken for one", () => {
     id.replace("task_", "key_"),
   ];
   for (const text of wrong) assert.equal(isId("task", text), false, JSON.stringify(text));
+});
+
+test("the lowest id of a moment stands between the ids made before it and the others", () => {
+  const { time, ids } = setup();
+  const before = ids("task");
+  time.ms += 1;
+  const lowest = lowestId("task", time.ms);
+  const made = ids("task");
+  assert.ok(before < lowest && lowest <= made, `${before} ${lowest} ${made}`);
+});
+
+test("an id tells when it was made", () => {
+  const { time, ids } = setup();
+  assert.equal(timeOfId("task", ids("task")), time.ms);
+  assert.equal(timeOfId("key", lowestId("key", 0)), 0);
 });

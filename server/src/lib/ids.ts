@@ -10,6 +10,10 @@ export const idPrefixes = {
   request: "req_",
   upload: "upl_",
   worker: "wrk_",
+  node: "nod_",
+  endpoint: "whe_",
+  event: "evt_",
+  delivery: "dlv_",
 } as const;
 
 export type IdKind = keyof typeof idPrefixes;
@@ -44,6 +48,19 @@ export function createIds(clock: Clock, random: Random): Ids {
 export function isId(kind: IdKind, value: string): boolean {
   const prefix = idPrefixes[kind];
   return value.startsWith(prefix) && /^[0-9A-HJKMNP-TV-Z]{26}$/.test(value.slice(prefix.length));
+}
+
+/** No id of this kind that was made at `ms` (unix milliseconds) or later sorts before this text. */
+export function lowestId(kind: IdKind, ms: number): string {
+  return `${idPrefixes[kind]}${encodeTime(ms)}${"0".repeat(16)}`;
+}
+
+/** When an id of this kind was made, in unix milliseconds. */
+export function timeOfId(kind: IdKind, id: string): number {
+  const start = idPrefixes[kind].length;
+  let ms = 0;
+  for (let i = start; i < start + timeLength; i++) ms = ms * 32 + alphabet.indexOf(id.charAt(i));
+  return ms;
 }
 
 /** Random starts of a millisecond, drawn many at a time: a request id is made for every poll. */

@@ -11,7 +11,7 @@ import { inspect } from "node:util";
 import type { Random } from "./random.ts";
 
 /** What keys are derived for; each name gives an unrelated key. */
-export type SecretPurpose = "links" | "api-keys";
+export type SecretPurpose = "links" | "api-keys" | "vault";
 
 export type Secrets = {
   /** The 32-byte key of a purpose; the same on every node that has the same secret file. */

@@ -13,6 +13,24 @@ export type Clock = {
   after(ms: number, run: () => void): () => void;
 };
 
+/** A clock whose wall-clock time can be set right; durations and timers stay the machine's own. */
+export type AdjustableClock = Clock & {
+  /** Moves `now()` by `ms`, forwards or back. */
+  adjustBy(ms: number): void;
+};
+
+/** `clock`, which can be moved to what another machine says the time is. */
+export function createAdjustableClock(clock: Clock): AdjustableClock {
+  let offsetMs = 0;
+  return {
+    ...clock,
+    now: () => clock.now() + offsetMs,
+    adjustBy: (ms) => {
+      offsetMs += ms;
+    },
+  };
+}
+
 /** Longest delay `setTimeout` honours (2^31 - 1 ms); above it Node fires at once. */
 const timerMsMax = 2_147_483_647;
 

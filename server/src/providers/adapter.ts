@@ -117,6 +117,8 @@ export const failureKinds = [
   /** Our account there has no money or quota left. */
   "exhausted",
   "rate_limited",
+  /** The upstream does not know the model by the name that the channel gives it. */
+  "unserved",
   /** Refused before any work began, or a server error that made nothing. */
   "unavailable",
   /** Sent, and no answer came back: it may have been made and billed. */

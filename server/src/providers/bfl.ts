@@ -296,8 +296,9 @@ function kindOfRefusal(status: number, isInvitedBack: boolean): FailureKind {
       return "rate_limited";
     // A model that this account does not have, or has no more: another channel may.
     case 404:
-    case 408:
     case 410:
+      return "unserved";
+    case 408:
     case 501:
       return "unavailable";
     case 503:

@@ -27,8 +27,8 @@ const kindsByWord = new Map<string, FailureKind>([
   ["authentication", "unauthorized"],
   ["permission_denied", "unauthorized"],
   // The model is retired here, which says nothing of other channels and other models.
-  ["not_found", "unavailable"],
-  ["model_not_found", "unavailable"],
+  ["not_found", "unserved"],
+  ["model_not_found", "unserved"],
   ["unimplemented", "unavailable"],
   ["already_exists", "unavailable"],
   ["aborted", "unavailable"],

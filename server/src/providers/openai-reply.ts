@@ -197,7 +197,7 @@ function kindOfWords({ code, type, isModerated }: ErrorWords): FailureKind | nul
   if (exhaustedCodes.has(code) || exhaustedTypes.has(type)) return "exhausted";
   if (code === "rate_limit_exceeded") return "rate_limited";
   if (code === "invalid_api_key") return "unauthorized";
-  return code === "model_not_found" ? "unavailable" : null;
+  return code === "model_not_found" ? "unserved" : null;
 }
 
 function pictureErrorOf({ code, param }: ErrorWords): TaskErrorCode | undefined {

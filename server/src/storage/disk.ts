@@ -15,13 +15,8 @@ import { isObjectName } from "./names.ts";
 import { StorageError } from "./storage.ts";
 import type { ByteRange, OpenObject, Storage } from "./storage.ts";
 
-export type DiskStorage = Storage & {
-  /**
-   * Removes what writes cut short by a crash have left behind, and gives the number of files. For
-   * the start of the process that owns the folder: a write under way would lose its file.
-   */
-  sweepTemporaryFiles(): Promise<number>;
-};
+/** Everything in the contract but `presign`: callers cannot reach a folder. */
+export type DiskStorage = Omit<Storage, "presign">;
 
 export type DiskStorageDeps = {
   /** Made on the first write, with mode 0700; files have 0600. */
@@ -52,9 +47,11 @@ export function createDiskStorage(deps: DiskStorageDeps): DiskStorage {
       const found = await findOnDisk("stat", () => stat(locate(disk, name)));
       return found === null ? null : { bytes: found.size };
     },
-    remove: (name) => onDisk("remove", () => rm(locate(disk, name), { force: true })),
+    remove: (name) => removeObject(disk, name),
+    removeMany: (names) => removeObjects(disk, names),
     check: () => checkDisk(disk),
     sweepTemporaryFiles: () => sweepTemporaryFiles(disk),
+    close: () => Promise.resolve(),
   };
 }
 
@@ -144,6 +141,23 @@ async function openObject(path: string, range: ByteRange | undefined): Promise<O
     await close(handle);
     throw error;
   }
+}
+
+function removeObject(disk: Disk, name: string): Promise<void> {
+  return onDisk("remove", () => rm(locate(disk, name), { force: true }));
+}
+
+async function removeObjects(disk: Disk, names: readonly string[]): Promise<string[]> {
+  const left: string[] = [];
+  for (const name of names) {
+    try {
+      await removeObject(disk, name);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      left.push(name);
+    }
+  }
+  return left;
 }
 
 async function checkDisk(disk: Disk): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 
-/** Where picture bytes live: a folder on disk, later an S3 bucket. Names come from `objectName`. */
+/** Where picture bytes live: a folder on disk, or an S3 bucket. Names come from `objectName`. */
 export type Storage = {
   /**
    * Writes a whole object and resolves when it survives a power loss. Writing a name again replaces
@@ -19,8 +19,33 @@ export type Storage = {
   stat(name: string): Promise<{ bytes: number } | null>;
   /** Removes an object; removing one that is absent is not an error. */
   remove(name: string): Promise<void>;
+  /**
+   * Removes many objects with few requests. Resolves with the names that are still there and may be
+   * tried again; throws `StorageError` when the store cannot be reached at all.
+   */
+  removeMany(names: readonly string[]): Promise<string[]>;
+  /**
+   * A URL of the store itself from which anybody may GET the object for a short time. Left out by
+   * stores, and for settings, that callers cannot reach: bytes then go through us.
+   */
+  presign?(name: string, options: PresignOptions): Promise<string>;
   /** Throws `StorageError` when the store cannot be written to; for readiness and `doctor`. */
   check(): Promise<void>;
+  /**
+   * Removes what writes cut short by a crash have left behind, and gives the number of files. For
+   * the start of the process that owns the store: a write under way would lose its file.
+   */
+  sweepTemporaryFiles(): Promise<number>;
+  /** Lets go of connections. Streams that are still open end with an error. */
+  close(): Promise<void>;
+};
+
+export type PresignOptions = {
+  expiresInSeconds: number;
+  /** Headers that the reply to the GET carries. */
+  contentType: string;
+  contentDisposition: string;
+  cacheControl: string;
 };
 
 export type ByteRange = { start: number; end: number };

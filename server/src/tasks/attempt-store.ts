@@ -2,6 +2,8 @@
 import type { Handle, Tx } from "../db/database.ts";
 import type { AttemptRow } from "../db/schema.ts";
 import { insertRows, prepare } from "../db/statements.ts";
+import type { Micros } from "../lib/money.ts";
+import type { Tier } from "../models/model.ts";
 import type { JobHandle, Usage } from "../providers/adapter.ts";
 import { attemptTransitions, sourcesOf } from "./state.ts";
 import type { Attempt, AttemptFailure } from "./task.ts";
@@ -20,6 +22,8 @@ const insertAttemptRows = insertRows("attempts", [
   "cost",
   "sent_at",
   "ended_at",
+  "tier",
+  "place_until",
 ]);
 
 export async function insertAttempts(
@@ -41,6 +45,8 @@ export async function insertAttempts(
     cost: 0,
     sent_at: attempt.sentAt,
     ended_at: null,
+    tier: attempt.tier,
+    place_until: attempt.placeUntil,
   }));
   await insertAttemptRows(tx, rows);
 }
@@ -59,6 +65,8 @@ const selectAttempts = prepare((db, p: TaskKey) =>
       "handle_json",
       "failure_json",
       "sent_at",
+      "tier",
+      "place_until",
     ])
     .where("account_id", "=", p.accountId)
     .where("task_id", "=", p.taskId)
@@ -81,6 +89,8 @@ export async function loadAttempts(
     handle: parseOrNull<JobHandle>(row.handle_json),
     failure: parseOrNull<AttemptFailure>(row.failure_json),
     sentAt: row.sent_at,
+    tier: row.tier,
+    placeUntil: row.place_until,
   }));
 }
 
@@ -114,6 +124,8 @@ export type AttemptEnd = {
   state: "done" | "failed" | "unknown";
   failure: AttemptFailure | null;
   usage: Usage;
+  /** What the vendor charges us, in micro-USD. */
+  cost: Micros;
   now: number;
 };
 
@@ -155,32 +167,48 @@ export async function endAttempt(
   task: { accountId: string; id: string },
   end: AttemptEnd,
 ): Promise<void> {
-  const { cost, ...usage } = end.usage;
+  const { cost: _booked, ...usage } = end.usage;
   await updateEnd[end.state].run(tx, {
     accountId: task.accountId,
     taskId: task.id,
     id: end.id,
     failure: end.failure === null ? null : JSON.stringify(end.failure),
     usage: Object.keys(usage).length === 0 ? null : JSON.stringify(usage),
-    cost: cost ?? 0,
+    cost: end.cost,
     now: end.now,
   });
 }
 
-/** Gives up on attempts under way when their task ends without them: nobody knows what became of them. */
+/** An attempt that was given up: what its cost is guessed from. */
+export type Abandoned = Pick<Attempt, "id" | "slots" | "channel" | "upstreamModel"> & {
+  tier: Tier;
+};
+
+/**
+ * Gives up on attempts under way when their task ends without them: nobody knows what became of them, so
+ * they keep their places. Returns them.
+ */
 export async function abandonAttempts(
   tx: Tx,
   accountId: string,
   taskId: string,
   now: number,
-): Promise<void> {
-  await tx
+): Promise<Abandoned[]> {
+  const rows = await tx
     .updateTable("attempts")
     .set({ state: "unknown", ended_at: now })
     .where("account_id", "=", accountId)
     .where("task_id", "=", taskId)
     .where("state", "in", sourcesOf(attemptTransitions, "unknown"))
+    .returning(["id", "slots_json", "channel", "upstream_model", "tier"])
     .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    slots: JSON.parse(row.slots_json) as number[],
+    channel: row.channel,
+    upstreamModel: row.upstream_model,
+    tier: row.tier,
+  }));
 }
 
 /** What each finished attempt of a task used, and for which slots. */

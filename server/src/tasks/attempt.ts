@@ -3,35 +3,31 @@
  * promise: the attempt is durable before the first byte leaves, the handle before the first poll, the
  * picture's bytes before the row that names them.
  */
+import type { Permit, Verdict } from "../channels/breaker.ts";
 import type { Channel } from "../channels/channel.ts";
-import { storeOutput } from "../images/outputs.ts";
-import type { StoredOutput } from "../images/outputs.ts";
-import { PictureError } from "../images/picture.ts";
-import { insertOutputs } from "../images/store.ts";
-import { EgressError } from "../lib/egress.ts";
-import { redact } from "../lib/log.ts";
-import { captureEach } from "../models/price.ts";
-import type { Delivered, Tier } from "../models/model.ts";
+import type { OutputPromise } from "../images/outputs.ts";
 import { ProviderError } from "../providers/adapter.ts";
-import type { Call, Job, Picture, Step, Usage } from "../providers/adapter.ts";
-import { discardObjects } from "./body-references.ts";
+import type { Call, FailureKind, Job, Picture, Step } from "../providers/adapter.ts";
+import { commitFailure, commitPictures } from "./attempt-end.ts";
+import { saveHandle } from "./attempt-store.ts";
 import { commitStep, Fenced, outlast, pause } from "./engine.ts";
 import type { EngineDeps, Run } from "./engine.ts";
-import { decide, pauseBeforeRetry } from "./failure.ts";
-import type { Decision } from "./failure.ts";
-import { endSlots } from "./finish.ts";
-import { endAttempt, saveHandle } from "./attempt-store.ts";
-import type { Attempt, SlotEnd } from "./task.ts";
+import { OwnFailure } from "./failure.ts";
+import { keepPicture } from "./keep.ts";
+import type { Kept } from "./keep.ts";
+import type { Attempt } from "./task.ts";
 
 export type AttemptInput = {
   attempt: Attempt;
   channel: Channel;
-  tier: Tier;
   job: Job;
-  /** Tries that the slots have used, this one included. */
-  tries: number;
+  promise: OutputPromise | null;
+  /** The attempts that its slots have had before, oldest first. */
+  earlier: readonly Attempt[];
   /** True when the attempt was found in the database rather than begun by this run. */
   resumed: boolean;
+  /** Of the channel's breaker, which is told how the attempt went. */
+  permit: Permit;
 };
 
 type Finished = Extract<Step, { status: "done" }>;
@@ -44,18 +40,63 @@ const lastPollMs = 30_000;
 
 /** Drives an attempt to its end and commits it. Throws `Fenced` when the run has lost its task. */
 export async function runAttempt(deps: EngineDeps, run: Run, input: AttemptInput): Promise<void> {
+  const { attempt, channel, permit, promise } = input;
   let finished: Finished;
   try {
     finished = await drive(deps, run, input);
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
+    permit.answer(verdictOf(error));
     await commitFailure(deps, run, input, error);
     return;
   }
-  const outputs = await Promise.all(
-    finished.pictures.map((picture) => keepPicture(deps, run, picture)),
+  permit.answer(verdictOfAll(finished.pictures));
+  const { pictures, usage } = finished;
+  const keep = (picture: Picture): Promise<Kept> =>
+    keepPicture(deps, run, { picture, channel, promise });
+  let outputs = await Promise.all(pictures.map(keep));
+  if (outputs.includes("expired")) {
+    const fresh = attempt.handle === null ? null : await askOnceMore(deps, run, input);
+    const again = async (output: Kept, index: number): Promise<Kept> => {
+      const picture = fresh?.pictures[index];
+      return output !== "expired" || picture === undefined ? output : keep(picture);
+    };
+    outputs = await Promise.all(outputs.map(again));
+  }
+  await commitPictures(deps, run, { ...input, pictures, outputs, usage });
+}
+
+/** Links that have expired are made anew by a poll, where the vendor does that; null when it has nothing. */
+async function askOnceMore(
+  deps: EngineDeps,
+  run: Run,
+  input: AttemptInput,
+): Promise<Finished | null> {
+  if (input.channel.adapter.poll === undefined) return null;
+  try {
+    const endsAt = deps.clock.now() + lastPollMs;
+    const step = await call(deps, run, input, { verb: "poll", endsAt });
+    return step.status === "done" ? step : null;
+  } catch (error) {
+    if (error instanceof ProviderError) return null;
+    throw error;
+  }
+}
+
+/** Failures after which a breaker counts against the upstream; the others are answers. */
+const brokenKinds: readonly FailureKind[] = ["unavailable", "lost", "vanished", "garbled"];
+
+function verdictOf(failure: ProviderError): Verdict {
+  if (failure instanceof OwnFailure) return "silent";
+  return brokenKinds.includes(failure.kind) ? "failed" : "answered";
+}
+
+/** One good picture, or one real answer, is enough of an answer. */
+function verdictOfAll(pictures: readonly Picture[]): Verdict {
+  const verdicts = pictures.map((picture) =>
+    picture.kind === "failed" ? verdictOf(picture.failure) : "answered",
   );
-  await commitPictures(deps, run, { ...input, outputs, usage: finished.usage });
+  return verdicts.length > 0 && verdicts.every((one) => one === "failed") ? "failed" : "answered";
 }
 
 async function drive(deps: EngineDeps, run: Run, input: AttemptInput): Promise<Finished> {
@@ -108,7 +149,7 @@ async function firstStep(
   const { attempt, channel, resumed } = input;
   if (attempt.handle !== null) return { status: "running", handle: attempt.handle, pollAfterMs: 0 };
   if (resumed && channel.adapter.resend === "never") {
-    throw new ProviderError("lost", "the worker died between the send and the answer");
+    throw new OwnFailure("lost", "the worker died between the send and the answer");
   }
   return call(deps, run, input, { verb: "submit", endsAt });
 }
@@ -132,7 +173,7 @@ async function call(
       // Where it may be sent again under its id, whoever holds the task next does so: a stop is not a try.
       if (run.signal.aborted && adapter.resend === "safe") throw new Fenced(run.task.id);
       if (signal.aborted || run.signal.aborted || !run.isTrusted()) {
-        throw new ProviderError("unavailable", `the ${verb} was called off before it was sent`);
+        throw new OwnFailure("unavailable", `the ${verb} was called off before it was sent`);
       }
       const context: Call = { attemptId: attempt.id, now: deps.clock.now(), signal };
       return verb === "poll" && adapter.poll !== undefined && attempt.handle !== null
@@ -150,123 +191,4 @@ async function call(
 function referenceBytes(job: Job): number {
   const pictures = job.mask === null ? job.references : [...job.references, job.mask];
   return pictures.reduce((sum, { byteLength }) => sum + byteLength, 0);
-}
-
-type Kept = StoredOutput | ProviderError;
-
-/** Stores a picture, waiting out a store that fails: a paid picture is not given up before the deadline. */
-async function keepPicture(deps: EngineDeps, run: Run, given: Picture): Promise<Kept> {
-  if (given.kind === "failed") return given.failure;
-  try {
-    return await outlast(deps, run, () => storeOutput(deps, given));
-  } catch (error) {
-    if (!(error instanceof PictureError || error instanceof EgressError)) throw error;
-    return new ProviderError("garbled", error.message, { taskError: "no_image", cause: error });
-  }
-}
-
-type Delivery = AttemptInput & { outputs: readonly Kept[]; usage: Usage };
-
-async function commitPictures(deps: EngineDeps, run: Run, delivery: Delivery): Promise<void> {
-  const { attempt, outputs, usage } = delivery;
-  const { task } = run;
-  const now = deps.clock.now();
-  const ends = attempt.slots.map((slot, index) => endOf(run, delivery, slot, outputs[index]));
-  const stored = attempt.slots.flatMap((slot, index) => {
-    const output = outputs[index];
-    if (output === undefined || output instanceof ProviderError) return [];
-    return [{ accountId: task.accountId, taskId: task.id, slot, output, now }];
-  });
-  try {
-    await outlast(deps, run, () =>
-      commitStep(deps, run, async (tx) => {
-        await insertOutputs(tx, stored);
-        await endAttempt(tx, task, { id: attempt.id, state: "done", failure: null, usage, now });
-        await endSlots(tx, { task, ends, now, resultTtlMs: deps.resultTtlMs });
-      }),
-    );
-  } catch (error) {
-    // The task has ended without them, or another worker will fetch them again.
-    if (error instanceof Fenced) {
-      await discardObjects(
-        deps,
-        stored.map(({ output }) => output),
-      );
-    }
-    throw error;
-  }
-}
-
-function endOf(
-  { task }: Run,
-  { tier, usage, outputs }: Delivery,
-  slot: number,
-  output: Kept | undefined,
-): SlotEnd {
-  if (output === undefined) return { slot, state: "failed", error: { code: "no_image" } };
-  if (output instanceof ProviderError) {
-    return { slot, state: "failed", error: { code: decide(output).error } };
-  }
-  const delivered = outputs.filter((kept) => !(kept instanceof ProviderError)).length;
-  const captured = captureEach(task.price, deliveredEach(tier, usage, delivered));
-  return { slot, state: "done", captured };
-}
-
-const sharedFigures = [
-  "inputTokens",
-  "inputTextTokens",
-  "inputImageTokens",
-  "outputImageTokens",
-] as const;
-
-/** The vendor's report covers all pictures of an attempt; each delivered one is charged its share. */
-function deliveredEach(tier: Tier, usage: Usage, pictures: number): Delivered {
-  const delivered: Delivered = { tier };
-  for (const figure of sharedFigures) {
-    const total = usage[figure];
-    if (total !== undefined) delivered[figure] = Math.ceil(total / pictures);
-  }
-  if (usage.quality !== undefined) delivered.quality = usage.quality;
-  return delivered;
-}
-
-/** What is called off at the deadline failed by it, whatever the adapter made of that. */
-function decideAt(deadlineAt: number, now: number, error: ProviderError): Decision {
-  const decision = decide(error);
-  if (now < deadlineAt) return decision;
-  return { ...decision, again: "never", error: "generation_timeout" };
-}
-
-async function commitFailure(
-  deps: EngineDeps,
-  run: Run,
-  { attempt, tries }: AttemptInput,
-  error: ProviderError,
-): Promise<void> {
-  const now = deps.clock.now();
-  const decision = decideAt(run.task.deadlineAt, now, error);
-  const failure = {
-    kind: error.kind,
-    message: redact(error.message, 500),
-    again: decision.again,
-    error: { code: decision.error },
-    retryAt: now + pauseBeforeRetry(tries, deps.random.fraction(), error.retryAfterMs),
-  };
-  await commitStep(deps, run, async (tx) => {
-    const { task } = run;
-    await endAttempt(tx, task, {
-      id: attempt.id,
-      state: decision.attempt,
-      failure,
-      usage: {},
-      now,
-    });
-    if (decision.again !== "never") return;
-    await endSlots(tx, {
-      task,
-      ends: attempt.slots.map((slot) => ({ slot, state: "failed", error: failure.error })),
-      now,
-      resultTtlMs: deps.resultTtlMs,
-    });
-  });
 }

@@ -170,7 +170,7 @@ onEachEngine((name, open) => {
   test("over the key's tasks in flight nothing remains, and a place is free when one has ended", async () => {
     await using engine = await open({ key: { tasksInFlight: 1 } });
     const { taskId } = await engine.submitTask(keyed("k1"));
-    const error = await assertRefused(engine.submitTask(keyed("k2")), "rate_limited");
+    const error = await assertRefused(engine.submitTask(keyed("k2")), "task_limit_reached");
     assert.equal(error.retryAfterSeconds, 1);
     assert.equal((await countRows(engine))["idempotency"], 1);
     await engine.cancel(taskId);

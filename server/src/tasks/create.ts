@@ -3,6 +3,7 @@
  * holds, the tasks with their slots and references, the queue rows; one multi-row statement a table.
  */
 import { reserveMany, resolve as resolveUsage } from "../accounts/key-usage.ts";
+import type { AccountLimits } from "../accounts/caller.ts";
 import type { ReservationRefusal } from "../accounts/key-usage.ts";
 import { holdMany } from "../billing/ledger.ts";
 import type { Tx } from "../db/database.ts";
@@ -11,6 +12,7 @@ import { insertReferences } from "../images/store.ts";
 import type { KeptReference } from "../images/references.ts";
 import { AppError, must } from "../lib/errors.ts";
 import { formatUsd } from "../lib/money.ts";
+import { dayMs, secondMs } from "../lib/time.ts";
 import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempotency-store.ts";
 import type { KnownKey } from "./idempotency-store.ts";
 import { highestWaitingTag, insertQueueRows, lowestWaitingTag } from "./queue-store.ts";
@@ -23,9 +25,11 @@ export type CreateInput = {
   task: NewTask;
   /** References that were in the body; their bytes are in storage already. */
   references: readonly KeptReference[];
-  /** Limits of the key: micro-USD it may spend in all, and tasks it may have under way. */
+  /** Limits of the key: micro-USD it may spend in all and a UTC day, and tasks it may have under way. */
   cap: number | null;
   tasksInFlight: number | null;
+  spendPerDay: number | null;
+  accountLimits: AccountLimits | null;
   idempotency: IdempotencyRow | null;
 };
 
@@ -47,7 +51,7 @@ export async function createTasks(
   const twins = findTwins(inputs);
   const first = inputs.filter((input) => !twins.has(input));
   await rememberKeys(tx, first, now, results);
-  await reserve(tx, without(first, results), results);
+  await reserve(tx, without(first, results), now, results);
   await hold(tx, without(first, results), now, results);
   const accepted = without(first, results);
   await forgetKeys(tx, first, results);
@@ -147,35 +151,55 @@ export function replay(
   };
 }
 
-async function reserve(tx: Tx, inputs: readonly CreateInput[], results: Results): Promise<void> {
+async function reserve(
+  tx: Tx,
+  inputs: readonly CreateInput[],
+  now: number,
+  results: Results,
+): Promise<void> {
   const refusals = await reserveMany(
     tx,
-    inputs.map(({ task, cap, tasksInFlight }) => ({
+    inputs.map(({ task, cap, tasksInFlight, spendPerDay, accountLimits }) => ({
       accountId: task.accountId,
       keyId: task.keyId,
+      mode: task.mode,
       amount: task.held,
       cap,
       tasksInFlight,
+      spendPerDay,
+      accountLimits,
     })),
+    now,
   );
   for (const [index, input] of inputs.entries()) {
     const refusal = refusals[index] ?? null;
-    if (refusal !== null) results.set(input, { kind: "refused", error: keyLimitReached(refusal) });
+    if (refusal === null) continue;
+    results.set(input, { kind: "refused", error: limitReached(refusal, now) });
   }
 }
 
-function keyLimitReached(refusal: ReservationRefusal): AppError {
-  if (refusal.reason === "spend_cap_reached") {
-    return new AppError(
-      "spend_cap_reached",
-      `this key's spend cap leaves ${formatUsd(refusal.left)} USD, which does not cover this request`,
-    );
+function limitReached(refusal: ReservationRefusal, now: number): AppError {
+  switch (refusal.reason) {
+    case "spend_cap_reached":
+      return new AppError(
+        "spend_cap_reached",
+        `this key's spend cap leaves ${formatUsd(refusal.left)} USD, which does not cover this request`,
+      );
+    case "task_limit_reached":
+      return new AppError(
+        "task_limit_reached",
+        `this ${refusal.whose} may have ${refusal.tasksInFlight} tasks under way at once; ` +
+          "wait until one has ended",
+        { retryAfterSeconds: 1 },
+      );
+    case "daily_spend_reached":
+      return new AppError(
+        "daily_spend_reached",
+        `this ${refusal.whose} may spend ${formatUsd(refusal.spendPerDay)} USD a day, of which ` +
+          `${formatUsd(refusal.left)} USD are left; a new day begins at 00:00 UTC`,
+        { retryAfterSeconds: Math.ceil((dayMs - (now % dayMs)) / secondMs) },
+      );
   }
-  return new AppError(
-    "rate_limited",
-    `this key may have ${refusal.tasksInFlight} tasks under way at once; wait until one has ended`,
-    { retryAfterSeconds: 1 },
-  );
 }
 
 async function hold(
@@ -200,7 +224,7 @@ async function hold(
     if (refusal === null) continue;
     results.set(input, { kind: "refused", error: insufficientBalance(refusal.missing) });
     const { accountId, keyId, held } = input.task;
-    await resolveUsage(tx, { accountId, keyId, held, captured: 0 });
+    await resolveUsage(tx, { accountId, keyId, held, captured: 0, submittedAt: now });
   }
 }
 

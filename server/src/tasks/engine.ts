@@ -1,4 +1,5 @@
 /** What the parts of the engine share: their dependencies, and the fenced step in which everything is committed. */
+import type { Breakers } from "../channels/breaker.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Database, Tx } from "../db/database.ts";
 import type { PictureProcesses } from "../images/picture.ts";
@@ -13,12 +14,12 @@ import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
 import { StorageError } from "../storage/storage.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { ResultTtl } from "./finish.ts";
+import type { EndingPorts } from "./finish.ts";
 import { fence } from "./queue-store.ts";
 import type { Task } from "./task.ts";
 import type { Watch } from "./watch.ts";
 
-export type EngineDeps = {
+export type EngineDeps = EndingPorts & {
   db: Database;
   clock: Clock;
   random: Random;
@@ -28,9 +29,9 @@ export type EngineDeps = {
   pictures: PictureProcesses;
   egress: Egress;
   channels: Channels;
+  breakers: Breakers;
   catalogue: Catalogue;
   watch: Watch;
-  resultTtlMs: ResultTtl;
   /** Bounds the reference bytes in memory while requests to vendors are built. */
   requestBytes: Gate;
 };
@@ -43,7 +44,7 @@ export type Run = {
   signal: AbortSignal;
   /** False when this worker's lease can no longer be trusted; asked before every send. */
   isTrusted(): boolean;
-  /** Called after every committed step. */
+  /** Called after every committed step, and when the run begins to wait with nothing under way. */
   onStep(): void;
 };
 

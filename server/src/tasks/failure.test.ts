@@ -11,6 +11,7 @@ const expected: Record<FailureKind, [Decision["again"], Decision["attempt"], Dec
   bad_request: ["never", "failed", "provider_rejected"],
   unauthorized: ["elsewhere", "failed", "provider_unavailable"],
   exhausted: ["elsewhere", "failed", "provider_unavailable"],
+  unserved: ["elsewhere", "failed", "provider_unavailable"],
   rate_limited: ["anywhere", "failed", "provider_unavailable"],
   unavailable: ["anywhere", "failed", "provider_unavailable"],
   lost: ["never", "unknown", "outcome_unknown"],

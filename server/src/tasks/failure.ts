@@ -3,7 +3,8 @@
  * not compile. The column that matters is `again`: only a failure that certainly made nothing may be
  * tried again, because every vendor call is paid for.
  */
-import type { FailureKind, ProviderError } from "../providers/adapter.ts";
+import { ProviderError } from "../providers/adapter.ts";
+import type { FailureKind } from "../providers/adapter.ts";
 import type { TaskErrorCode } from "../models/task-errors.ts";
 
 export type Decision = {
@@ -15,11 +16,15 @@ export type Decision = {
   error: TaskErrorCode;
 };
 
+/** Our own doing, not the upstream's: nothing was sent, or nobody is left who knows. */
+export class OwnFailure extends ProviderError {}
+
 const decisions: Record<FailureKind, Decision> = {
   refused: { again: "never", attempt: "failed", error: "content_policy_violation" },
   bad_request: { again: "never", attempt: "failed", error: "provider_rejected" },
   unauthorized: { again: "elsewhere", attempt: "failed", error: "provider_unavailable" },
   exhausted: { again: "elsewhere", attempt: "failed", error: "provider_unavailable" },
+  unserved: { again: "elsewhere", attempt: "failed", error: "provider_unavailable" },
   rate_limited: { again: "anywhere", attempt: "failed", error: "provider_unavailable" },
   unavailable: { again: "anywhere", attempt: "failed", error: "provider_unavailable" },
   lost: { again: "never", attempt: "unknown", error: "outcome_unknown" },

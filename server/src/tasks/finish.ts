@@ -1,7 +1,7 @@
 /**
  * The one way a task ends. Worker, cancel, deadline and quarantine all come through `endSlots`: it
  * ends slots, and whoever ends the last one ends the task in the same transaction: state, captures,
- * release, queue row. Money and state move together or not at all.
+ * release, queue row, the event for webhooks. Money and state move together or not at all.
  *
  * Locks are taken in the house's order: the caller holds the queue row (by `fence` or
  * `lockQueueRow`); then the task, the key's usage, the balance.
@@ -13,6 +13,7 @@ import { scheduleRemoval } from "../images/store.ts";
 import { assert } from "../lib/errors.ts";
 import { hourMs } from "../lib/time.ts";
 import { outcomeOf } from "./outcome.ts";
+import type { TaskEvents } from "./events.ts";
 import { deleteQueueRow } from "./queue-store.ts";
 import { sumUsage } from "./usage.ts";
 import { endSlotRow, loadSlots } from "./slot-store.ts";
@@ -27,11 +28,17 @@ const removalGraceMs = hourMs;
 /** References stay a day after the task's end, for support and for a look at what was sent. */
 const referencesKeptMs = 24 * hourMs;
 
-export type EndSlots = {
+/** What the end of a task needs from outside, whoever ends it. */
+export type EndingPorts = { resultTtlMs: ResultTtl; events: TaskEvents };
+
+export function endingPorts({ resultTtlMs, events }: EndingPorts): EndingPorts {
+  return { resultTtlMs, events };
+}
+
+export type EndSlots = EndingPorts & {
   task: Task;
   ends: readonly SlotEnd[];
   now: number;
-  resultTtlMs: ResultTtl;
 };
 
 /** Ends open slots of a task whose queue row the caller has locked; true when that ended the task. */
@@ -57,7 +64,7 @@ export async function endSlots(tx: Tx, input: EndSlots): Promise<boolean> {
 
 async function finishTask(
   tx: Tx,
-  { task, now, resultTtlMs }: EndSlots,
+  { task, now, resultTtlMs, events }: EndSlots,
   isCancelRequested: boolean,
 ): Promise<void> {
   const { accountId, id: taskId, mode, keyId, held } = task;
@@ -87,6 +94,12 @@ async function finishTask(
     outputsAt: (expiresAt ?? now) + removalGraceMs,
     referencesAt: now + referencesKeptMs,
   });
-  await resolveUsage(tx, { accountId, keyId, held, captured });
-  await settle(tx, { accountId, mode, keyId, taskId, held, captures, now });
+  await events.recordEnd(tx, { task, state: outcome.state, now });
+  await resolveUsage(tx, { accountId, keyId, held, captured, submittedAt: task.createdAt });
+  const sold = {
+    model: task.request.model,
+    inputTokens: usage?.input_tokens ?? 0,
+    outputTokens: usage?.output_tokens ?? 0,
+  };
+  await settle(tx, { accountId, mode, keyId, taskId, held, captures, sold, now });
 }

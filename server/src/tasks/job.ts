@@ -1,5 +1,6 @@
 import type { ReferenceRow } from "../db/schema.ts";
 import { must } from "../lib/errors.ts";
+import type { OutputPromise } from "../images/outputs.ts";
 import type { Catalogue } from "../models/catalogue.ts";
 import { promisedPicture } from "../models/pixels.ts";
 import type { Job, ReferencePicture } from "../providers/adapter.ts";
@@ -30,6 +31,32 @@ export function createJob(
     references: references.map((row) => readerOf(deps.storage, row)),
     mask: mask === null ? null : readerOf(deps.storage, mask),
     test: task.mode === "test",
+  };
+}
+
+/** What the contract promises of a live picture; null in the sandbox, which draws exactly that. */
+export function createPromise(
+  { catalogue, storage }: { catalogue: Catalogue; storage: Storage },
+  { request, mode }: Task,
+  { references, mask }: TaskReferences,
+): OutputPromise | null {
+  if (mode === "test") return null;
+  const model = must(catalogue.find(request.model), `model ${request.model}`);
+  const first = references[0] ?? null;
+  const promised = promisedPicture(model, request, first, mask !== null);
+  const { output_compression: compression } = request.parameters;
+  const isComposite = model.mask?.result === "first_reference";
+  return {
+    width: promised.width,
+    height: promised.height,
+    format: promised.format,
+    compression: typeof compression === "number" ? compression : null,
+    isExactPixels: promised.isExactSize,
+    isExactFormat: promised.isExactFormat,
+    masked:
+      isComposite && first !== null && mask !== null
+        ? { reference: readerOf(storage, first).read, mask: readerOf(storage, mask).read }
+        : null,
   };
 }
 

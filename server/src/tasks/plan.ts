@@ -2,18 +2,19 @@
  * What to do next for a task, from its rows alone: a run that was interrupted anywhere continues from
  * the same plan as one that was not.
  */
+import type { Choice, Route } from "../channels/route.ts";
 import type { Attempt } from "./task.ts";
 import { triesMax } from "./failure.ts";
 
 export type Step =
   /** An attempt is under way: ask for it, or send it again where that is safe. */
   | { do: "resume"; attempt: Attempt }
-  /** Nothing is under way for these slots: start attempts on a channel outside `tried`. */
-  | { do: "start"; slots: readonly number[]; tried: readonly string[] }
-  /** Every channel worth asking has just refused; the earliest time to ask one of them again. */
+  /** Nothing is under way for these slots, and this is where they go. */
+  | { do: "start"; slots: readonly number[]; route: Route }
+  /** Every channel worth asking has just refused, or is busy; the earliest time to ask one of them. */
   | { do: "wait"; slots: readonly number[]; until: number }
-  /** No try is left. */
-  | { do: "give_up"; slots: readonly number[]; attempt: Attempt };
+  /** No try is left; `attempt` is the last one, null when no channel was there to be asked. */
+  | { do: "give_up"; slots: readonly number[]; attempt: Attempt | null };
 
 export type PlanInput = {
   openSlots: readonly number[];
@@ -21,8 +22,8 @@ export type PlanInput = {
   /** Slots that this run is at work on already: nothing is planned for them. */
   busy: ReadonlySet<number>;
   now: number;
-  /** True when a channel outside `tried` could take the slot. */
-  hasOther(tried: readonly string[]): boolean;
+  /** The channel outside `tried`; `hasFailed` once one has certainly failed at the standard tier. */
+  choose(tried: readonly string[], hasFailed: boolean): Choice;
 };
 
 /** One step for every group of open slots that share the same history. */
@@ -54,26 +55,35 @@ function groupByHistory(slots: readonly number[], attempts: readonly Attempt[]):
 }
 
 function planGroup({ slots, history }: Group, input: PlanInput): Step {
-  const last = history.at(-1);
-  if (last === undefined) return { do: "start", slots, tried: [] };
+  const last = history.at(-1) ?? null;
   if (history.length >= triesMax) return { do: "give_up", slots, attempt: last };
 
+  const hasFailed = history.some(isStandardFailure);
   const tried = [...new Set(history.map(({ channel }) => channel))];
-  if (input.hasOther(tried)) return { do: "start", slots, tried };
+  const other = input.choose(tried, hasFailed);
+  if (other.kind === "route") return { do: "start", slots, route: other };
 
+  // Nobody else is free: those that may be asked again are, each at its time.
   const excluded = tried.filter((channel) =>
     history.some(
       (attempt) => attempt.channel === channel && attempt.failure?.again === "elsewhere",
     ),
   );
-  if (!input.hasOther(excluded)) return { do: "give_up", slots, attempt: last };
-
+  const again = input.choose(excluded, hasFailed);
+  if (again.kind === "none") return { do: "give_up", slots, attempt: last };
   const early = retryTimes(history).filter(
     ({ channel, retryAt }) => retryAt > input.now && !excluded.includes(channel),
   );
-  const avoided = [...excluded, ...early.map(({ channel }) => channel)];
-  if (input.hasOther(avoided)) return { do: "start", slots, tried: avoided };
-  return { do: "wait", slots, until: Math.min(...early.map(({ retryAt }) => retryAt)) };
+  const due = input.choose([...excluded, ...early.map(({ channel }) => channel)], hasFailed);
+  if (due.kind === "route") return { do: "start", slots, route: due };
+
+  const times = early.map(({ retryAt }) => retryAt);
+  for (const choice of [other, due]) if (choice.kind === "busy") times.push(choice.until);
+  return { do: "wait", slots, until: Math.min(...times) };
+}
+
+function isStandardFailure({ tier, state, failure }: Attempt): boolean {
+  return tier === "standard" && state !== "unknown" && failure !== null;
 }
 
 /** For each channel the time before which it is not to be asked again. */

@@ -1,7 +1,11 @@
 /** Every statement on `queue` and `workers`: who waits where, and in whose hands a task is. */
+import type { ExpressionBuilder } from "kysely";
+
 import type { Handle, Tx } from "../db/database.ts";
+import { skipLocked } from "../db/skip-locked.ts";
 import { insertRows, prepare } from "../db/statements.ts";
-import type { WorkerRow } from "../db/schema.ts";
+import type { Mode, Tables, WorkerRow } from "../db/schema.ts";
+import { laneOf, resumeLane } from "./task.ts";
 
 export type Claim = { accountId: string; taskId: string; claims: number };
 
@@ -57,43 +61,71 @@ export async function hasReady(handle: Handle, lane: string): Promise<boolean> {
   return (await firstReady.first(handle, { lane, limit: 1 })) !== null;
 }
 
-const claimRow = prepare((db, p: TaskKey & { workerId: string }) =>
+const claimFirst = prepare((db, p: { lane: string; workerId: string; limit: number }) =>
   db
+    // Materialised, or PostgreSQL might look for the first rows once for every row it updates.
+    .with(
+      (cte) => cte("next").materialized(),
+      (sub) =>
+        skipLocked(
+          db,
+          sub
+            .selectFrom("queue")
+            .select(["account_id", "task_id"])
+            .where("lane", "=", p.lane)
+            .where("state", "=", "ready")
+            .orderBy("tag")
+            .orderBy("task_id")
+            .limit(p.limit),
+        ),
+    )
     .updateTable("queue")
+    .from("next")
     .set((row) => ({ state: "claimed", worker_id: p.workerId, claims: row("claims", "+", 1) }))
-    .where("account_id", "=", p.accountId)
-    .where("task_id", "=", p.taskId)
-    .where("state", "=", "ready")
-    .returning("claims"),
+    .whereRef("queue.account_id", "=", "next.account_id")
+    .whereRef("queue.task_id", "=", "next.task_id")
+    .returning(["queue.account_id", "queue.task_id", "queue.tag", "queue.claims"]),
 );
 
-/** Takes the first ready tasks of a lane. Two workers that race for a row: one gets it. */
+/** Takes the first ready tasks of a lane. Workers that race take different ones, and wait for no other. */
 export async function claimRows(
   tx: Tx,
   { lane, workerId, limit }: { lane: string; workerId: string; limit: number },
 ): Promise<Claim[]> {
-  const claimed: Claim[] = [];
-  for (const row of await firstReady.all(tx, { lane, limit })) {
-    const key = { accountId: row.account_id, taskId: row.task_id };
-    const taken = await claimRow.first(tx, { ...key, workerId });
-    if (taken !== null) claimed.push({ ...key, claims: taken.claims });
-  }
-  return claimed;
+  const rows = await claimFirst.all(tx, { lane, workerId, limit });
+  // An UPDATE returns its rows in any order.
+  rows.sort((a, b) => a.tag - b.tag || (a.task_id < b.task_id ? -1 : 1));
+  return rows.map((row) => ({
+    accountId: row.account_id,
+    taskId: row.task_id,
+    claims: row.claims,
+  }));
 }
 
-/** Gives a task back to wait until `runAt`; the caller has fenced it. */
+/** Gives a task of which nothing is under way back to wait until `runAt`; the caller has fenced it. */
 export async function parkTask(
   tx: Tx,
-  accountId: string,
-  taskId: string,
+  task: { accountId: string; id: string; mode: Mode; request: { model: string } },
   runAt: number,
 ): Promise<void> {
+  const lane = laneOf(task.request.model, task.mode);
   await tx
     .updateTable("queue")
-    .set({ state: "parked", run_at: runAt, worker_id: null })
-    .where("account_id", "=", accountId)
-    .where("task_id", "=", taskId)
+    .set({ lane, state: "parked", run_at: runAt, worker_id: null })
+    .where("account_id", "=", task.accountId)
+    .where("task_id", "=", task.id)
     .execute();
+}
+
+/** The lane in which a task without a worker waits: with attempts under way it is not kept from them by full channels. */
+function laneWithoutWorker(row: ExpressionBuilder<Tables, "queue">) {
+  const underWay = row
+    .selectFrom("attempts")
+    .select("attempts.id")
+    .whereRef("attempts.account_id", "=", "queue.account_id")
+    .whereRef("attempts.task_id", "=", "queue.task_id")
+    .where("attempts.state", "in", ["sent", "running"]);
+  return row.case().when(row.exists(underWay)).then(resumeLane).else(row.ref("queue.lane")).end();
 }
 
 /** Gives a task back after a failed run, keeping its count of claims, if it is still this worker's. */
@@ -105,7 +137,12 @@ export async function parkClaim(
 ): Promise<void> {
   await tx
     .updateTable("queue")
-    .set({ state: "parked", run_at: runAt, worker_id: null })
+    .set((row) => ({
+      lane: laneWithoutWorker(row),
+      state: "parked",
+      run_at: runAt,
+      worker_id: null,
+    }))
     .where("account_id", "=", task.accountId)
     .where("task_id", "=", task.id)
     .where("worker_id", "=", workerId)
@@ -116,7 +153,7 @@ export async function parkClaim(
 export async function releaseClaims(tx: Tx, workerId: string): Promise<void> {
   await tx
     .updateTable("queue")
-    .set({ state: "ready", worker_id: null, claims: 0 })
+    .set((row) => ({ lane: laneWithoutWorker(row), state: "ready", worker_id: null, claims: 0 }))
     .where("worker_id", "=", workerId)
     .execute();
 }
@@ -134,14 +171,14 @@ export async function hasParkedDue(handle: Handle, now: number): Promise<boolean
 
 /** Makes parked tasks ready whose time has come; returns the lanes that have work now. */
 export async function promoteParked(tx: Tx, now: number, limit: number): Promise<string[]> {
-  const due = await tx
+  const waiting = tx
     .selectFrom("queue")
     .select(["account_id", "task_id", "lane"])
     .where("state", "=", "parked")
     .where("run_at", "<=", now)
     .orderBy("run_at")
-    .limit(limit)
-    .execute();
+    .limit(limit);
+  const due = await skipLocked(tx, waiting).execute();
   for (const row of due) {
     await tx
       .updateTable("queue")
@@ -224,7 +261,7 @@ export async function deleteWorker(tx: Tx, id: string): Promise<void> {
 export async function freeTasks(tx: Tx, workerId: string): Promise<string[]> {
   const freed = await tx
     .updateTable("queue")
-    .set({ state: "ready", worker_id: null })
+    .set((row) => ({ lane: laneWithoutWorker(row), state: "ready", worker_id: null }))
     .where("worker_id", "=", workerId)
     .returning("lane")
     .execute();

@@ -1,11 +1,12 @@
 /**
  * The duties that keep every task moving towards its end: tasks of dead workers go back to the queue,
- * parked ones become ready, and what passes its deadline is ended.
+ * parked ones become ready, what passes its deadline is ended, and places that nobody will give back are.
  */
 import { createLoop } from "../lib/loop.ts";
 import type { Loop } from "../lib/loop.ts";
 import type { EngineDeps } from "./engine.ts";
 import { failTask } from "./fail.ts";
+import type { EndingPorts } from "./finish.ts";
 import { beatEveryMs, deadAfterMs } from "./lease.ts";
 import {
   deleteWorker,
@@ -14,14 +15,19 @@ import {
   loadWorkers,
   promoteParked,
 } from "./queue-store.ts";
+import { releaseDuePlaces } from "./places.ts";
 import { loadOverdue } from "./store.ts";
 
 export type Rescue = { start(): Promise<void>; stop(): Promise<void> };
 
-export type RescueDeps = Pick<EngineDeps, "db" | "clock" | "log" | "watch" | "resultTtlMs">;
+export type RescueDeps = Pick<
+  EngineDeps,
+  "db" | "clock" | "log" | "watch" | "channels" | keyof EndingPorts
+>;
 
 const batchMax = 500;
 const deadlinesEveryMs = 1_000;
+const placesEveryMs = 5_000;
 
 /** What an observer remembers, in milliseconds of its own monotonic clock. */
 export type Observer = {
@@ -39,6 +45,7 @@ export function createRescue(deps: RescueDeps): Rescue {
     loop(deps, beatEveryMs, () => rescueDead(deps, observer)),
     loop(deps, deadlinesEveryMs, () => promote(deps)),
     loop(deps, deadlinesEveryMs, () => endOverdue(deps)),
+    loop(deps, placesEveryMs, () => releaseDue(deps)),
   ];
   return {
     start: async () => {
@@ -102,6 +109,11 @@ async function promote(deps: RescueDeps): Promise<void> {
   if (!(await hasParkedDue(deps.db.read, now))) return;
   const lanes = await deps.db.transaction((tx) => promoteParked(tx, now, batchMax));
   for (const lane of lanes) deps.watch.ready(lane);
+}
+
+async function releaseDue(deps: RescueDeps): Promise<void> {
+  const released = await releaseDuePlaces(deps, batchMax);
+  if (released > 0) deps.log.info({ released }, "gave back the places of unknown attempts");
 }
 
 /** A task that cannot be ended is reported, and does not keep the others from their end. */

@@ -43,6 +43,7 @@ onEachEngine((_name, open) => {
       bad_request: { submits: 1, code: "provider_rejected" },
       unauthorized: { submits: 1, code: "provider_unavailable" },
       exhausted: { submits: 1, code: "provider_unavailable" },
+      unserved: { submits: 1, code: "provider_unavailable" },
       rate_limited: { submits: triesMax, code: "provider_unavailable" },
       unavailable: { submits: triesMax, code: "provider_unavailable" },
       lost: { submits: 1, code: "outcome_unknown" },
@@ -74,6 +75,7 @@ onEachEngine((_name, open) => {
       bad_request: false,
       unauthorized: true,
       exhausted: true,
+      unserved: true,
       rate_limited: true,
       unavailable: true,
       lost: false,
@@ -303,14 +305,16 @@ onEachEngine((_name, open) => {
     await engine.checkLedger();
   });
 
-  test("without a channel of a tier that was paid for nothing is sent", async () => {
+  test("a channel of the official tier alone takes no task at the standard price", async () => {
     const official = createVendor({ name: "official", tiers: ["official"] });
     await using engine = await open({ vendors: [official] });
-    const id = await engine.submit();
+    await assert.rejects(engine.submit(), { reason: "no_channel" });
+    assert.deepEqual(await engine.balance(), { available: funds, held: 0 });
+    const model = "gemini-2.5-flash-image-preview-official";
+    const id = await engine.submit({ model });
     await engine.start();
     await engine.untilEnded(id);
-    await assertEnd(engine, id, { code: "provider_unavailable" });
-    assert.equal(official.submitted.length, 0);
+    assert.equal((await engine.read(id)).status, "completed");
   });
 
   test("a slot is tried again at its time, however long the others take", async () => {

@@ -1,20 +1,23 @@
 /** One claimed task, driven until it ends, is parked, or is no longer this worker's. */
-import type { Route } from "../channels/route.ts";
-import type { Tier } from "../models/model.ts";
+import type { Channel } from "../channels/channel.ts";
 import { must } from "../lib/errors.ts";
 import { runAttempt } from "./attempt.ts";
+import { commitOrphan } from "./attempt-end.ts";
+import { beginAttempts } from "./begin.ts";
+import type { Begun } from "./begin.ts";
 import { commitStep } from "./engine.ts";
 import type { EngineDeps, Run } from "./engine.ts";
-import { endSlots } from "./finish.ts";
-import { createJob } from "./job.ts";
+import { endingPorts, endSlots } from "./finish.ts";
+import { createJob, createPromise } from "./job.ts";
 import { planTask } from "./plan.ts";
 import type { Step } from "./plan.ts";
 import { parkTask } from "./queue-store.ts";
 import { prepareReferences, ReferenceProblem } from "./references.ts";
 import type { TaskReferences } from "./references.ts";
-import { insertAttempts, loadAttempts } from "./attempt-store.ts";
+import { loadAttempts } from "./attempt-store.ts";
+import { lookForRoutes } from "./routing.ts";
 import { loadSlots } from "./slot-store.ts";
-import { findTask, startTask } from "./store.ts";
+import { findTask } from "./store.ts";
 import { createWorks } from "./works.ts";
 import type { Works } from "./works.ts";
 import type { TaskError } from "./errors.ts";
@@ -28,25 +31,31 @@ export async function runTask(deps: EngineDeps, run: Run): Promise<void> {
   const references = await findReferences(deps, run);
   if (references === null) return;
   const works = createWorks();
+  /** Since when nothing is under way, in unix milliseconds. */
+  let idleSince: number | null = null;
   try {
     while (!run.signal.aborted) {
       // Before the rows are read: what ends meanwhile may not be in them yet.
       const { busy, changed } = await works.look();
       const { openSlots, attempts } = await loadState(deps, run);
-      const steps = planTask({
-        openSlots,
-        attempts,
-        busy,
-        now: deps.clock.now(),
-        hasOther: (tried) => chooseRoute(deps, run, tried) !== null,
-      });
+      const choose = await lookForRoutes(deps, run.task);
+      const steps = planTask({ openSlots, attempts, busy, now: deps.clock.now(), choose });
       const begun = steps.filter((step) => step.do !== "wait");
       for (const step of begun) {
         works.begin(slotsOf(step), advance(deps, run, { references, attempts, works }, step));
       }
       const until = retryTime(steps);
-      if (busy.size + begun.length > 0) await nextEvent(deps, run, changed, until);
-      else if (until === null || !(await waitUntil(deps, run, until))) return;
+      if (busy.size + begun.length > 0) {
+        idleSince = null;
+        await nextEvent(deps, run, changed, until);
+        continue;
+      }
+      if (until === null) return;
+      idleSince ??= deps.clock.now();
+      run.onStep();
+      // A place that does not come free is waited for in the queue, where others are not held up by it.
+      if (until - idleSince > parkAfterMs) return await park(deps, run, until);
+      await nextEvent(deps, run, null, until);
     }
   } finally {
     await works.end();
@@ -63,18 +72,26 @@ function retryTime(steps: readonly Step[]): number | null {
   return times.length === 0 ? null : Math.min(...times);
 }
 
-/** Waits for a piece of work to end, or for a slot's retry: a slow slot does not hold up the others. */
+/**
+ * Waits for a piece of work to end, for a slot's retry, or, with a slot that waits, for a place that comes
+ * free: a slow slot does not hold up the others.
+ */
 async function nextEvent(
-  { clock }: EngineDeps,
+  { clock, watch }: EngineDeps,
   run: Run,
-  changed: Promise<void>,
+  changed: Promise<void> | null,
   until: number | null,
 ): Promise<void> {
-  if (until === null) return changed;
+  if (until === null) {
+    await changed;
+    return;
+  }
   const enough = new AbortController();
-  const signal = AbortSignal.any([run.signal, enough.signal]);
-  await Promise.race([changed, clock.sleep(until - clock.now(), signal)]);
+  const unwatch = watch.onPlaceFreed(() => enough.abort());
+  const sleep = clock.sleep(until - clock.now(), AbortSignal.any([run.signal, enough.signal]));
+  await (changed === null ? sleep : Promise.race([changed, sleep]));
   enough.abort();
+  unwatch();
 }
 
 /** The task's references, or null when they are unusable and the task has been ended for it. */
@@ -113,74 +130,49 @@ async function advance(
   step: Exclude<Step, { do: "wait" }>,
 ): Promise<void> {
   if (step.do === "resume") {
-    return continueAttempt(deps, run, context, { attempt: step.attempt, resumed: true });
+    const { attempt } = step;
+    const channel = deps.channels.find(attempt.channel);
+    const begun = { attempt, channel, permit: null };
+    return continueAttempt(deps, run, context, begun);
   }
   if (run.task.cancelRequestedAt !== null) {
     return failSlots(deps, run, step.slots, { code: "cancelled" });
   }
   if (step.do === "give_up") {
-    return failSlots(
-      deps,
-      run,
-      step.slots,
-      step.attempt.failure?.error ?? { code: "internal_error" },
-    );
+    const error = step.attempt?.failure?.error ?? { code: "provider_unavailable" };
+    return failSlots(deps, run, step.slots, error);
   }
-  const route = chooseRoute(deps, run, step.tried);
-  if (route === null) return failSlots(deps, run, step.slots, { code: "provider_unavailable" });
-  for (const attempt of await beginAttempts(deps, run, route, step.slots)) {
-    const piece = continueAttempt(deps, run, context, { attempt, resumed: false });
-    context.works.begin(attempt.slots, piece);
+  for (const begun of await beginAttempts(deps, run, step.route, step.slots)) {
+    const piece = continueAttempt(deps, run, context, begun);
+    context.works.begin(begun.attempt.slots, piece);
   }
-}
-
-/** Commits attempts as sent, each for as many slots as the upstream makes in one call. None after a cancellation. */
-async function beginAttempts(
-  deps: EngineDeps,
-  run: Run,
-  { channel, upstreamModel }: Route,
-  slots: readonly number[],
-): Promise<Attempt[]> {
-  const size = channel.adapter.picturesMax;
-  const chunks = Array.from({ length: Math.ceil(slots.length / size) }, (_, index) =>
-    slots.slice(index * size, (index + 1) * size),
-  );
-  const now = deps.clock.now();
-  const attempts = chunks.map((chunk): Attempt => ({
-    id: deps.ids("attempt"),
-    slots: chunk,
-    channel: channel.name,
-    upstreamModel,
-    state: "sent",
-    handle: null,
-    failure: null,
-    sentAt: now,
-  }));
-  return commitStep(deps, run, async (tx) => {
-    if (!(await startTask(tx, run.task.accountId, run.task.id))) return [];
-    await insertAttempts(tx, run.task, attempts);
-    return attempts;
-  });
 }
 
 async function continueAttempt(
   deps: EngineDeps,
   run: Run,
   context: Context,
-  { attempt, resumed }: { attempt: Attempt; resumed: boolean },
+  { attempt, channel, permit }: Begun | { attempt: Attempt; channel: Channel | null; permit: null },
 ): Promise<void> {
-  const channel = must(deps.channels.find(attempt.channel), `channel ${attempt.channel}`);
   const earlier = context.attempts.filter(
     ({ id, slots }) => id < attempt.id && slots.some((slot) => attempt.slots.includes(slot)),
   );
-  await runAttempt(deps, run, {
-    attempt,
-    channel,
-    tier: preferredTier(run, channel.tiers),
-    job: createJob(deps, run.task, attempt, context.references),
-    tries: earlier.length + 1,
-    resumed,
-  });
+  if (channel === null) return commitOrphan(deps, run, { attempt, earlier });
+  const { channel: name, upstreamModel } = attempt;
+  const breaker = permit ?? deps.breakers.watch({ channel: name, upstreamModel });
+  try {
+    await runAttempt(deps, run, {
+      attempt,
+      channel,
+      job: createJob(deps, run.task, attempt, context.references),
+      promise: createPromise(deps, run.task, context.references),
+      earlier,
+      resumed: permit === null,
+      permit: breaker,
+    });
+  } finally {
+    breaker.answer("silent");
+  }
 }
 
 /** Fails those of the slots that are still open: a cancellation may have ended some of them meanwhile. */
@@ -199,37 +191,11 @@ async function failSlots(
       task,
       ends: open.map(({ slot }) => ({ slot, state: "failed", error })),
       now: deps.clock.now(),
-      resultTtlMs: deps.resultTtlMs,
+      ...endingPorts(deps),
     });
   });
 }
 
-/** Waits in memory, or parks the task and returns false. */
-async function waitUntil(deps: EngineDeps, run: Run, until: number): Promise<boolean> {
-  const ms = until - deps.clock.now();
-  if (ms > parkAfterMs) {
-    await commitStep(deps, run, (tx) => parkTask(tx, run.task.accountId, run.task.id, until));
-    return false;
-  }
-  await deps.clock.sleep(ms, run.signal);
-  return !run.signal.aborted;
-}
-
-function chooseRoute(deps: EngineDeps, { task }: Run, tried: readonly string[]): Route | null {
-  return deps.channels.choose(
-    { model: task.request.model, mode: task.mode, tiers: tiersOf(task.price), tried },
-    deps.random.fraction(),
-  );
-}
-
-/** The tiers that a task's frozen price covers, the standard one first. */
-function tiersOf(price: Run["task"]["price"]): Tier[] {
-  return (["standard", "official"] as const).filter((tier) => price.tiers[tier] !== undefined);
-}
-
-function preferredTier({ task }: Run, offered: readonly Tier[]): Tier {
-  return must(
-    tiersOf(task.price).find((tier) => offered.includes(tier)),
-    `a tier that both ${task.id} and its channel have`,
-  );
+async function park(deps: EngineDeps, run: Run, until: number): Promise<void> {
+  await commitStep(deps, run, (tx) => parkTask(tx, run.task, until));
 }

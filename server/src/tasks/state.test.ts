@@ -11,7 +11,7 @@ import { AppError, AssertionError } from "../lib/errors.ts";
 import { abandonAttempts, endAttempt, insertAttempts, saveHandle } from "./attempt-store.ts";
 import { cancelTask } from "./cancel.ts";
 import { failTask } from "./fail.ts";
-import { endSlots } from "./finish.ts";
+import { endingPorts, endSlots } from "./finish.ts";
 import { lockQueueRow } from "./queue-store.ts";
 import {
   attemptTransitions,
@@ -174,17 +174,28 @@ async function performOrThrow(engine: TestEngine, id: string, wanted: Move): Pro
           handle: null,
           failure: null,
           sentAt: now,
+          tier: "standard" as const,
+          placeUntil: null,
         };
         await insertAttempts(tx, ref, [begun]);
       });
     case "save handle":
       return whileOpen((tx) => saveHandle(tx, ref, wanted.attempt, { at: now }));
     case "end attempt": {
-      const end = { id: wanted.attempt, state: wanted.state, failure: null, usage: {}, now };
+      const end = {
+        id: wanted.attempt,
+        state: wanted.state,
+        failure: null,
+        usage: {},
+        cost: 0,
+        now,
+      };
       return whileOpen((tx) => endAttempt(tx, ref, end));
     }
     case "abandon":
-      return whileOpen((tx) => abandonAttempts(tx, accountId, id, now));
+      return whileOpen(async (tx) => {
+        await abandonAttempts(tx, accountId, id, now);
+      });
     case "end slots": {
       const ends = wanted.slots.map((slot): SlotEnd =>
         wanted.isDone
@@ -193,7 +204,7 @@ async function performOrThrow(engine: TestEngine, id: string, wanted: Move): Pro
       );
       return db.transaction(async (tx) => {
         const task = await findTask(tx, accountId, id);
-        await endSlots(tx, { task: task!, ends, now, resultTtlMs: deps.resultTtlMs });
+        await endSlots(tx, { task: task!, ends, now, ...endingPorts(deps) });
       });
     }
     case "ask to cancel":

@@ -3,7 +3,7 @@ import type { TaskUsage } from "../../../client/src/types.ts";
 import type { Handle, Tx } from "../db/database.ts";
 import type { TaskRow } from "../db/schema.ts";
 import { insertRows, prepare } from "../db/statements.ts";
-import type { FrozenPrice, Warning } from "../models/model.ts";
+import type { FrozenPrice, Language, Warning } from "../models/model.ts";
 import type { TaskError } from "./errors.ts";
 import { sourcesOf, taskTransitions } from "./state.ts";
 import type { NewTask, StoredRequest, Task } from "./task.ts";
@@ -22,6 +22,8 @@ const taskColumns = [
   "request_json",
   "price_json",
   "held",
+  "webhook",
+  "language",
   "created_at",
   "deadline_at",
   "cancel_requested_at",
@@ -57,6 +59,9 @@ function toTask(row: Pick<TaskRow, (typeof taskColumns)[number]>): Task {
     openSlots: row.open_slots,
     price: JSON.parse(row.price_json) as FrozenPrice,
     held: row.held,
+    webhook: row.webhook,
+    // Written by a submit, which knows no other words.
+    language: row.language as Language | null,
     createdAt: row.created_at,
     deadlineAt: row.deadline_at,
     cancelRequestedAt: row.cancel_requested_at,

@@ -8,7 +8,7 @@ import type { Caller } from "../accounts/caller.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Database } from "../db/database.ts";
 import { createBusyError, isLockTimeout } from "../db/errors.ts";
-import type { IdempotencyRow } from "../db/schema.ts";
+import type { IdempotencyRow, Mode } from "../db/schema.ts";
 import { createBatch } from "../lib/batch.ts";
 import type { Batch } from "../lib/batch.ts";
 import { EgressError } from "../lib/egress.ts";
@@ -19,12 +19,13 @@ import type { JsonObject } from "../lib/json.ts";
 import type { Log } from "../lib/log.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
-import type { Submit, Warning } from "../models/model.ts";
+import type { Submit, Tier, Warning } from "../models/model.ts";
 import { holdOf, quote } from "../models/price.ts";
 import { parseModelField, validateSubmit } from "../models/validate.ts";
 import type { Model } from "../models/row.ts";
 import { discardObjects, takeBodyReferences } from "./body-references.ts";
 import type { BodyReferences, BodyReferencesDeps } from "./body-references.ts";
+import { checkAddress } from "../webhooks/address.ts";
 import { createTasks, inProgress, replay } from "./create.ts";
 import type { CreateInput, CreateResult } from "./create.ts";
 import { findIdempotency } from "./idempotency-store.ts";
@@ -32,6 +33,7 @@ import { loadPricesInForce } from "./prices-in-force.ts";
 import { loadWarnings } from "./store.ts";
 import { laneOf } from "./task.ts";
 import type { NewTask } from "./task.ts";
+import type { Overload } from "./overload.ts";
 import type { Watch } from "./watch.ts";
 
 export type SubmitDeps = BodyReferencesDeps & {
@@ -43,10 +45,14 @@ export type SubmitDeps = BodyReferencesDeps & {
   channels: Channels;
   watch: Watch;
   egress: Pick<Egress, "checkUrl">;
+  overload: Pick<Overload, "assertAccepting" | "checkBacklog">;
   /** From submit to the latest end of a task, in milliseconds. */
   deadlineMs: number;
   idempotencyTtlMs: number;
 };
+
+/** What a submit is checked against before it costs anything. */
+export type CheckDeps = Pick<SubmitDeps, "catalogue" | "channels" | "egress">;
 
 export type SubmitInput = {
   caller: Caller;
@@ -97,11 +103,11 @@ async function submitTask(
   const repeated = await findRepeat(deps, input);
   if (repeated !== null) return finish(deps, caller, repeated);
   input.admit();
+  assertAccepting(deps, input);
 
-  const model = loadAllowedModel(deps, caller, input.body);
-  const isWebhookPortAllowed = (url: URL): boolean => isPortAllowed(deps.egress, url);
-  const submit = validateSubmit(model, input.body, { isWebhookPortAllowed });
-  if (!deps.channels.serves(model.id, caller.mode)) throw noChannel(model.id);
+  const { model, submit } = await checkSubmit(deps, caller, input.body);
+  const backlog = deps.overload.checkBacklog(laneOf(model.id, caller.mode), caller.accountId);
+  if (backlog !== null) await backlog.catch((error: unknown) => throwForRetry(error, input));
 
   const body = await takeBodyReferences(deps, { caller, model, submit });
   const taskId = deps.ids("task");
@@ -115,6 +121,35 @@ async function submitTask(
     return finish(deps, caller, result);
   }
   return { taskId, warnings: submit.warnings, replayed: false };
+}
+
+/** What can be said of a body without its pictures and without money. Throws `AppError`. */
+export async function checkSubmit(
+  deps: CheckDeps,
+  caller: Caller,
+  body: JsonObject,
+): Promise<{ model: Model; submit: Submit }> {
+  const model = loadAllowedModel(deps, caller, body);
+  const isWebhookPortAllowed = (url: URL): boolean => isPortAllowed(deps.egress, url);
+  const submit = validateSubmit(model, body, { isWebhookPortAllowed });
+  if (submit.webhook !== null) checkAddress(deps.egress, submit.webhook, "webhook");
+  await checkServed(deps, model, caller.mode, submit);
+  return { model, submit };
+}
+
+/** Throws `no_channel`; not before it has looked for a channel that another process has just added. */
+async function checkServed(
+  { channels }: CheckDeps,
+  model: Model,
+  mode: Mode,
+  { request }: Submit,
+): Promise<void> {
+  const { standard } = model.prices.tables;
+  const tiers: Tier[] = standard === undefined ? ["official"] : ["standard"];
+  if (standard !== undefined && request.officialFallback) tiers.push("official");
+  if (channels.serves(model.id, mode, tiers)) return;
+  await channels.refresh();
+  if (!channels.serves(model.id, mode, tiers)) throw noChannel(model.id);
 }
 
 /** Of twins whose first was refused one is decided a round; past its time the others are told to come again. */
@@ -136,8 +171,20 @@ async function create(
   }
 }
 
+function assertAccepting({ overload }: SubmitDeps, input: SubmitInput): void {
+  try {
+    overload.assertAccepting();
+  } catch (error) {
+    throwForRetry(error, input);
+  }
+}
+
+function throwForRetry(error: unknown, input: SubmitInput): never {
+  throw error instanceof AppError ? nameForRetry(error, input) : error;
+}
+
 /** With a key, a 503 is told by the one word that clients trust to mean that nothing was run. */
-function nameForRetry(error: AppError, { idempotency }: Pending): AppError {
+function nameForRetry(error: AppError, { idempotency }: { idempotency: object | null }): AppError {
   const isBusy = error.reason === "unavailable" || error.reason === "overloaded";
   if (idempotency === null || !isBusy) return error;
   const { message, retryAfterSeconds = 1 } = error;
@@ -184,7 +231,7 @@ async function finish(deps: SubmitDeps, caller: Caller, result: CreateResult): P
   return { taskId, warnings, replayed: true };
 }
 
-function loadAllowedModel(deps: SubmitDeps, caller: Caller, body: JsonObject): Model {
+function loadAllowedModel(deps: CheckDeps, caller: Caller, body: JsonObject): Model {
   const id = parseModelField(body);
   if (!isAllowedModel(caller, id)) {
     const allowed = (caller.models ?? []).join(", ");
@@ -226,7 +273,7 @@ function toIdempotencyRow(
 type Priceable = Pick<Pending, "caller" | "submit" | "model">;
 
 /** A price for each, with the prices and ratios of this moment, or why there is none. */
-async function quoteAll(
+export async function quoteAll(
   { db }: Pick<SubmitDeps, "db">,
   list: readonly Priceable[],
 ): Promise<(ReturnType<typeof quote> | AppError)[]> {
@@ -309,6 +356,8 @@ function toCreateInput(
     references: body.kept,
     cap: caller.cap,
     tasksInFlight: caller.tasksInFlight,
+    spendPerDay: caller.spendPerDay,
+    accountLimits: caller.accountLimits,
     idempotency,
   };
 }

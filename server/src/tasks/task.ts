@@ -1,7 +1,7 @@
 /** What `tasks` and its JSON columns hold, as the rest of the room sees it. */
 import type { AttemptState, Mode, SlotState, TaskState } from "../db/schema.ts";
 import type { JobHandle } from "../providers/adapter.ts";
-import type { FrozenPrice, ImageRequest, Language, Warning } from "../models/model.ts";
+import type { FrozenPrice, ImageRequest, Language, Tier, Warning } from "../models/model.ts";
 import type { TaskError } from "./errors.ts";
 import type { Decision } from "./failure.ts";
 
@@ -35,6 +35,10 @@ export type Task = StoredRequest & {
   openSlots: number;
   price: FrozenPrice;
   held: number;
+  /** The base address that is told of its end. */
+  webhook: string | null;
+  /** Of the error text that is told there. */
+  language: Language | null;
   createdAt: number;
   deadlineAt: number;
   cancelRequestedAt: number | null;
@@ -59,10 +63,14 @@ export type Attempt = {
   slots: readonly number[];
   channel: string;
   upstreamModel: string;
+  /** Whose price its pictures have. */
+  tier: Tier;
   state: AttemptState;
   handle: JobHandle | null;
   failure: AttemptFailure | null;
   sentAt: number;
+  /** Until when it holds a place of its channel, if it does not end before; null: it holds none. */
+  placeUntil: number | null;
 };
 
 /** How one slot ends, in the transaction that ends it. */
@@ -86,7 +94,17 @@ export type NewTask = {
   deadlineAt: number;
 };
 
+/** Where tasks wait whose attempts are under way, but whose worker has gone: they need no place. */
+export const resumeLane = "resume";
+
 /** The queue a task waits in: tasks of one model and mode share their channels. */
 export function laneOf(model: string, mode: Mode): string {
   return `${mode}:${model}`;
+}
+
+/** What a lane's name says; null for the one of tasks that are resumed. */
+export function parseLane(lane: string): { model: string; mode: Mode } | null {
+  const at = lane.indexOf(":");
+  if (at < 0) return null;
+  return { mode: lane.slice(0, at) === "test" ? "test" : "live", model: lane.slice(at + 1) };
 }

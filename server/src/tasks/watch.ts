@@ -10,6 +10,9 @@ export type Watch = {
   changed(taskId: string): void;
   /** Tells that a task has ended by other hands than its worker's. */
   ended(taskId: string): void;
+  /** Tells that a capped channel has a free place again. */
+  placeFreed(): void;
+  onPlaceFreed(listener: () => void): () => void;
   onReady(listener: (lane: string) => void): () => void;
   /** Calls `listener` at every change of any task. */
   onAnyChange(listener: (taskId: string) => void): () => void;
@@ -20,6 +23,7 @@ export type Watch = {
 
 export function createWatch(): Watch {
   const lanes = new Set<(lane: string) => void>();
+  const places = new Set<() => void>();
   const anyChange = new Set<(taskId: string) => void>();
   const changes = createTopics();
   const ends = createTopics();
@@ -32,6 +36,13 @@ export function createWatch(): Watch {
       changes.tell(taskId);
     },
     ended: ends.tell,
+    placeFreed: () => {
+      for (const listener of places) listener();
+    },
+    onPlaceFreed: (listener) => {
+      places.add(listener);
+      return () => places.delete(listener);
+    },
     onReady: (listener) => {
       lanes.add(listener);
       return () => lanes.delete(listener);

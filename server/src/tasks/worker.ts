@@ -14,7 +14,8 @@ import type { Lease } from "./lease.ts";
 import { failTask } from "./fail.ts";
 import { fence, parkClaim, releaseClaims } from "./queue-store.ts";
 import { runTask } from "./run.ts";
-import { laneOf } from "./task.ts";
+import { countFreePlaces } from "./routing.ts";
+import { laneOf, parseLane, resumeLane } from "./task.ts";
 import type { Task } from "./task.ts";
 
 export type WorkerOptions = {
@@ -42,6 +43,8 @@ type State = {
   options: WorkerOptions;
   lease: Lease;
   lanes: Set<string>;
+  /** Lanes whose tasks wait for a place at a channel. */
+  full: Set<string>;
   runs: Map<string, { controller: AbortController; done: Promise<void> }>;
   claiming: Loop;
 };
@@ -52,6 +55,7 @@ export function createWorker(deps: EngineDeps, options: WorkerOptions): Worker {
     deps,
     options,
     lanes: new Set(),
+    full: new Set(),
     runs,
     lease: createLease(deps, {
       onLost: () => {
@@ -65,18 +69,24 @@ export function createWorker(deps: EngineDeps, options: WorkerOptions): Worker {
       onError: (error) => deps.log.error({ err: error }, "claiming failed"),
     }),
   };
-  let unwatch = (): void => {};
+  let unwatch: readonly (() => void)[] = [];
   return {
     start: async () => {
       await state.lease.start();
-      unwatch = deps.watch.onReady((lane) => {
-        state.lanes.add(lane);
+      const look = (lanes: Iterable<string>): void => {
+        for (const lane of lanes) state.lanes.add(lane);
         if (runs.size < options.tasksMax) state.claiming.nudge();
-      });
+      };
+      unwatch = [
+        deps.watch.onReady((lane) => look([lane])),
+        deps.watch.onPlaceFreed(() => {
+          if (state.full.size > 0) look(state.full);
+        }),
+      ];
       state.claiming.start();
     },
     stop: async () => {
-      unwatch();
+      for (const stopWatching of unwatch) stopWatching();
       await state.claiming.stop();
       for (const { controller } of runs.values()) controller.abort();
       await Promise.all([...runs.values()].map(({ done }) => done));
@@ -95,11 +105,16 @@ async function claimReady(state: State, signal: AbortSignal): Promise<void> {
   state.lanes.clear();
   const lanes = hinted.length > 0 ? hinted : allLanes(deps);
   for (const lane of lanes) {
-    const limit = Math.min(startingMax, options.tasksMax - state.runs.size);
-    if (limit <= 0) return;
+    const room = Math.min(startingMax, options.tasksMax - state.runs.size);
+    if (room <= 0) return;
+    const limit = Math.min(room, await countPlaces(deps, lane));
+    // Looked at again as soon as this process frees a place; places that others free are seen by the timer.
+    if (limit < room) state.full.add(lane);
+    else state.full.delete(lane);
+    if (limit <= 0) continue;
     const workerId = lease.workerId();
     const claimed = await claimTasks(deps.db, { lane, workerId, limit });
-    if (claimed.length === limit) state.lanes.add(lane);
+    if (claimed.length === room) state.lanes.add(lane);
     const begun = claimed.map((claim) => begin(state, workerId, claim));
     await untilBegun(deps, begun, signal);
   }
@@ -120,11 +135,18 @@ async function untilBegun(
 
 function allLanes(deps: EngineDeps): string[] {
   const modes: readonly Mode[] = ["live", "test"];
-  return deps.catalogue
+  const lanes = deps.catalogue
     .list()
     .flatMap(({ id }) =>
       modes.filter((mode) => deps.channels.serves(id, mode)).map((mode) => laneOf(id, mode)),
     );
+  return [resumeLane, ...lanes];
+}
+
+/** How many tasks of a lane have a place to go to. */
+async function countPlaces(deps: EngineDeps, lane: string): Promise<number> {
+  const named = parseLane(lane);
+  return named === null ? Number.POSITIVE_INFINITY : countFreePlaces(deps, named);
 }
 
 /** Starts one claimed task; resolves once it has committed a step or is over. */

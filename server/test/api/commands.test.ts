@@ -10,7 +10,14 @@ import type { Gateway } from "../support/app.ts";
 import { refusalOf } from "../support/client.ts";
 import { parseOnly, runCommand, runJson } from "../support/gateway-process.ts";
 
-type Account = { id: string; name: string; ratio: number; balance: number; held: number };
+type Account = {
+  id: string;
+  name: string;
+  ratio: number;
+  balance: number;
+  held: number;
+  created: number;
+};
 type Key = { id: string; name: string; mode: string; [setting: string]: unknown };
 type Price = { model: string; row: string; price?: number; list_price?: number; source: string };
 type Doctor = {
@@ -44,9 +51,30 @@ describe("with --json each command prints exactly one object:", () => {
     );
   });
 
+  test("accounts set sets, changes and lifts the limits of an account, each by itself", async () => {
+    await run("accounts", "create", "limited");
+    const limits = "--rpm 600 --tasks-in-flight 20 --spend-per-day 12.5".split(" ");
+    const set = await run<Account>("accounts", "set", "limited", ...limits);
+    const { id, created, ...settings } = set;
+    assert.match(id, /^acc_/);
+    assert.ok(created > 0);
+    assert.deepEqual(settings, {
+      name: "limited",
+      ratio: 1,
+      requests_per_minute: 600,
+      tasks_in_flight: 20,
+      spend_per_day: 12.5,
+    });
+    const lifted = await run<Account>("accounts", "set", "limited", "--rpm", "none");
+    const { requests_per_minute: _lifted, ...rest } = set as Account & {
+      requests_per_minute?: number;
+    };
+    assert.deepEqual(lifted, rest);
+  });
+
   test("keys create with every limit, list and revoke", async () => {
     const limits = "--cap 2.5 --models flux-2-pro,flux-2-flex --ips 127.0.0.1,10.0.0.0/8";
-    const rates = "--rpm 60 --in-flight 5 --expires 2100-01-31";
+    const rates = "--rpm 60 --tasks-in-flight 5 --spend-per-day 9.5 --expires 2100-01-31";
     const words = `keys create --account default --mode test --name limited ${limits} ${rates}`;
     const made = await run<Key & { key: string; account: string }>(...words.split(" "));
     const { id, key, account, created, hint, ...settings } = made;
@@ -62,6 +90,7 @@ describe("with --json each command prints exactly one object:", () => {
       ips: ["127.0.0.1", "10.0.0.0/8"],
       requests_per_minute: 60,
       tasks_in_flight: 5,
+      spend_per_day: 9.5,
       expires_at: Date.UTC(2100, 0, 31) / 1_000,
       used: 0,
       held: 0,
@@ -183,7 +212,7 @@ describe(
         ["keys", "create", "--mode", "test", "--name", "x", "--expires", "soon"],
         /--expires/,
       ],
-      ["a word after serve", ["serve", "now"], /serve takes no words/],
+      ["a word after serve", ["serve", "now"], /argument 'now'; use: serve/],
     ];
     for (const [name, args, words] of wrong) {
       test(name, async () => {
@@ -212,6 +241,7 @@ describe(
       ["a name that is not allowed", ["accounts", "create", "../x"], /name/],
       ["an account that does not exist", ["accounts", "set", "nobody", "--ratio", "1"], /"nobody"/],
       ["a key that does not exist", ["keys", "revoke", "key_1"], /"key_1"/],
+      ["a limit out of range", ["accounts", "set", "default", "--rpm", "0"], /requests_per_minute/],
       ["a ratio out of range", ["accounts", "set", "default", "--ratio", "2000"], /0 to 1000/],
       ["an unknown model", ["prices", "set", "flux-2-pr0", "1K", "1"], /flux-2-pro/],
       ["an unknown price", ["prices", "set", "flux-2-pro", "8K", "1"], /use one of 1K, 2K/],
@@ -259,6 +289,11 @@ test("help lists every command and ends with 0; no command at all ends with 2", 
     "prices set",
     "prices free",
     "prices unset",
+    "channels add",
+    "channels list",
+    "channels test",
+    "channels disable",
+    "channels enable",
     "doctor",
   ]) {
     assert.match(help.stdout, new RegExp(`^ {2}${command}\\b`, "m"));

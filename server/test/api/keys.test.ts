@@ -143,8 +143,8 @@ test("tasks in flight are bounded at submit, and a place is free again when a ta
   assert.equal(accepted.length, 2);
   for (const reply of replies.filter(({ status }) => status !== 200)) {
     const { status, reason, message, headers } = refusalOf(reply);
-    assert.deepEqual([status, reason], [429, "rate_limited"]);
-    assert.match(message, /2 tasks/);
+    assert.deepEqual([status, reason], [429, "task_limit_reached"]);
+    assert.match(message, /this key may have 2 tasks/);
     assert.notEqual(headers.get("retry-after"), null);
   }
   for (const { body: reply } of accepted) await client.wait(reply.data[0].task_id);

@@ -298,7 +298,7 @@ test("wrong methods and unknown routes answer in the same body", async () => {
     assert.match(refusal.message, /use POST/);
     assert.match(reply.headers.get("allow") ?? "", /POST/);
   }
-  for (const path of ["/v1/image/generations", "/nothing", "/v1/tasks", "/v1/%ff"]) {
+  for (const path of ["/v1/image/generations", "/nothing", "/v1/task", "/v1/%ff"]) {
     const refusal = refusalOf(await client.get(path));
     assert.deepEqual(
       [refusal.status, refusal.type, refusal.reason],

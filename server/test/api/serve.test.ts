@@ -186,12 +186,25 @@ test("a port that is taken ends the start with 1 and says so", async (t) => {
   assert.ok(!stderr.includes("    at "), stderr);
 });
 
-test("a PostgreSQL address is refused by serve, in words, without its password", async (t) => {
+test("a database that cannot be reached ends the start with 1, in words, without its password", async (t) => {
   const settings: Settings = { DARKROOM_DATABASE_URL: "postgres://me:hunter2@127.0.0.1:1/x" };
   const { code, stdout, stderr } = await runCommand(await makeFolder(t), ["serve"], settings);
-  assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });
-  assert.match(stderr, /DARKROOM_DATABASE_URL/);
+  assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
+  assert.match(stderr, /database/);
   assert.ok(!stderr.includes("hunter2"));
+});
+
+test("a role of its own needs a database that other nodes share", async (t) => {
+  const sqlite: Settings = { DARKROOM_DATABASE_URL: "" };
+  for (const [role, told] of [
+    ["api", /DARKROOM_DATABASE_URL/],
+    ["baker", /all, api, worker/],
+  ] as const) {
+    const args = ["serve", "--role", role];
+    const { code, stderr } = await runCommand(await makeFolder(t), args, sqlite);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, told);
+  }
 });
 
 test("no key, no picture and no link reaches the log, whatever is sent", async (t) => {

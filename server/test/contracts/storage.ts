@@ -93,6 +93,17 @@ export function storageConformance(
       assert.equal(String(await storage.read(kept)), "kept");
     });
 
+    test("many objects are removed at once, absent ones among them, and only those", async (t) => {
+      const { storage } = await setup(t);
+      const names = Array.from({ length: 5 }, () => objectName(systemRandom));
+      const kept = names[0]!;
+      for (const object of names.slice(0, 4)) await storage.put(object, Buffer.from(object));
+      assert.deepEqual(await storage.removeMany(names.slice(1)), []);
+      assert.deepEqual(await storage.removeMany([]), []);
+      for (const object of names.slice(1)) assert.equal(await storage.stat(object), null);
+      assert.equal(String(await storage.read(kept)), kept);
+    });
+
     test("a range holds exactly its bytes, both ends included", async (t) => {
       const { storage } = await setup(t);
       const bytes = systemRandom.bytes(100_000);
@@ -197,6 +208,7 @@ export function storageConformance(
           async () => storage.read(text),
           async () => storage.stat(text),
           async () => storage.remove(text),
+          async () => storage.removeMany([text]),
         ];
         for (const verb of verbs) await assert.rejects(verb, AssertionError);
       });

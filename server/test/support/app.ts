@@ -15,6 +15,7 @@ import { parseConfig } from "../../src/config.ts";
 import { openInstallation } from "../../src/installation.ts";
 import type { Installation } from "../../src/installation.ts";
 import { listOpenTaskIds } from "../../src/tasks/sweep-store.ts";
+import { databaseSettings } from "./api-database.ts";
 import { createClient } from "./client.ts";
 import type { Client } from "./client.ts";
 
@@ -36,7 +37,7 @@ export type Gateway = {
   stop(): Promise<void>;
 };
 
-export type Settings = Readonly<Record<`DARKROOM_${string}`, string>>;
+export type Settings = Readonly<Record<string, string>>;
 
 /** Settings under which every gateway of a test runs: any free port, loopback addresses trusted. */
 export function testEnvironment(folder: string, settings: Settings = {}): Record<string, string> {
@@ -44,6 +45,7 @@ export function testEnvironment(folder: string, settings: Settings = {}): Record
     DARKROOM_DATA: folder,
     DARKROOM_PORT: "0",
     DARKROOM_EGRESS_ALLOW: "127.0.0.0/8",
+    DARKROOM_DRAIN_SECONDS: "0",
     ...settings,
   };
 }
@@ -54,7 +56,12 @@ let running = 0;
 /** Starts a gateway with the account `default`. */
 export async function startGateway(settings: Settings = {}): Promise<Gateway> {
   const folder = await mkdtemp(join(tmpdir(), "darkroom-api-"));
-  const environment = testEnvironment(folder, { DARKROOM_LOG_LEVEL: "error", ...settings });
+  const database = await databaseSettings(folder);
+  const environment = testEnvironment(folder, {
+    DARKROOM_LOG_LEVEL: "error",
+    ...database,
+    ...settings,
+  });
   const installation = await openInstallation(parseConfig(environment));
   const account = await installation.accounts.createAccount("default");
   const app = createApp(installation);

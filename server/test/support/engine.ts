@@ -19,7 +19,9 @@ import { createKeys } from "../../src/accounts/keys.ts";
 import { checkLedger } from "../../src/billing/check.ts";
 import { loadBook } from "../../src/billing/balance.ts";
 import { credit, openBooks } from "../../src/billing/ledger.ts";
+import { createBreakers } from "../../src/channels/breaker.ts";
 import { createChannels } from "../../src/channels/channels.ts";
+import { createConnector } from "../../src/channels/connect.ts";
 import type { Database } from "../../src/db/database.ts";
 import type { Mode } from "../../src/db/schema.ts";
 import { createPictureProcesses } from "../../src/images/processes.ts";
@@ -34,20 +36,25 @@ import { createLog } from "../../src/lib/log.ts";
 import { systemRandom } from "../../src/lib/random.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { dayMs, hourMs, minuteMs, systemClock } from "../../src/lib/time.ts";
+import { createVault } from "../../src/lib/vault.ts";
 import { createCatalogue } from "../../src/models/catalogue.ts";
 import type { Language } from "../../src/models/model.ts";
 import { createDiskStorage } from "../../src/storage/disk.ts";
 import type { DiskStorage } from "../../src/storage/disk.ts";
 import { createLinks } from "../../src/storage/links.ts";
+import type { Links } from "../../src/storage/links.ts";
 import { loadAttempts } from "../../src/tasks/attempt-store.ts";
 import { cancelTask } from "../../src/tasks/cancel.ts";
 import type { EngineDeps } from "../../src/tasks/engine.ts";
+import { createTaskEvents } from "../../src/tasks/events.ts";
 import { createReader } from "../../src/tasks/read.ts";
 import { createRescue } from "../../src/tasks/rescue.ts";
 import type { Rescue } from "../../src/tasks/rescue.ts";
 import { loadSlots } from "../../src/tasks/slot-store.ts";
 import { isFinal, taskTransitions } from "../../src/tasks/state.ts";
 import { findTask } from "../../src/tasks/store.ts";
+import { createOverload } from "../../src/tasks/overload.ts";
+import type { Overload } from "../../src/tasks/overload.ts";
 import { createSubmitter } from "../../src/tasks/submit.ts";
 import type { SubmitInput, Submitted } from "../../src/tasks/submit.ts";
 import { sweep } from "../../src/tasks/sweep.ts";
@@ -79,6 +86,8 @@ export type EngineOptions = {
   deadlineMs?: number;
   retentionMs?: number;
   random?: Random;
+  /** What refuses submits; one that never does without it. */
+  overload?: Pick<Overload, "assertAccepting" | "checkBacklog">;
   /** Bounds the reference bytes in memory. */
   requestBytesMax?: number;
   pictures?: PictureProcesses;
@@ -226,22 +235,47 @@ function createDeps(parts: DepsParts): { deps: EngineDeps } & SyncCounts {
   const { test, activity, storage, egress, vendors, options } = parts;
   const random = options.random ?? systemRandom;
   const synced = countSyncs(trackDatabase(activity, test.db));
+  const ids = createIds(test.clock, random);
+  const watch = createWatch();
+  const catalogue = createCatalogue();
   const deps: EngineDeps = {
     db: synced.db,
     clock: test.clock,
     random,
-    ids: createIds(test.clock, random),
+    ids,
     log: createLog("silent"),
     storage: trackAll(activity, storage),
     pictures: trackAll(activity, must(options.pictures, "picture processes")),
     egress: trackEgress(activity, egress),
-    channels: createChannels(vendors.map(({ channel }) => channel)),
-    catalogue: createCatalogue(),
-    watch: createWatch(),
+    channels: createChannels({
+      db: synced.db,
+      clock: test.clock,
+      log: createLog("silent"),
+      vault: createVault({ key: Buffer.alloc(32, 9), random }),
+      connector: createConnector({ openEgress: () => egress, allow: [], models: [] }),
+      builtIn: vendors.map(({ channel }) => channel),
+    }),
+    breakers: createBreakers({ clock: test.clock }),
+    catalogue,
+    watch,
     resultTtlMs: () => dayMs,
+    events: createTaskEvents({
+      ids,
+      watch,
+      catalogue,
+      links: createTestLinks(test.clock),
+      publicUrl: () => base,
+      nudge: () => undefined,
+    }),
     requestBytes: createGate(options.requestBytesMax ?? 128 * 2 ** 20),
   };
   return { deps, commits: synced.commits, unsynced: synced.unsynced };
+}
+
+const base = "http://darkroom.test";
+
+function createTestLinks(clock: TestClock): Links {
+  return createLinks({ secret: Buffer.alloc(32, 9), clock });
 }
 
 function createCallers(deps: EngineDeps): TestEngine["createCaller"] {
@@ -267,11 +301,18 @@ async function addFunds({ db, clock, ids }: EngineDeps, accountId: string, amoun
 }
 
 function createVerbs({ options, test, deps, caller }: Parts) {
-  const links = createLinks({ secret: Buffer.alloc(32, 9), clock: test.clock });
-  const base = "http://darkroom.test";
+  const links = createTestLinks(test.clock);
   const createSubmit = () => {
     const submitTask = createSubmitter({
       ...deps,
+      overload:
+        options.overload ??
+        createOverload({
+          ...deps,
+          readLoopDelay: () => 0,
+          readFreeBytes: () => Promise.resolve(null),
+          deadlineMs: options.deadlineMs ?? 30 * minuteMs,
+        }),
       links,
       linkBases: () => [base],
       deadlineMs: options.deadlineMs ?? 30 * minuteMs,

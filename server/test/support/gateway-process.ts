@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
+import { databaseSettings } from "./api-database.ts";
 import { testEnvironment } from "./app.ts";
 import type { Settings } from "./app.ts";
 
@@ -11,13 +12,17 @@ const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 export type CommandResult = { code: number | null; stdout: string; stderr: string };
 
-/** Runs one command on a data folder to its end. */
+/** Runs one command on a data folder to its end; `input` is what it reads on standard input. */
 export async function runCommand(
   folder: string,
   args: readonly string[],
   settings: Settings = {},
+  input = "",
 ): Promise<CommandResult> {
-  const child = startNode(folder, args, settings);
+  const child = startNode(folder, args, { ...(await databaseSettings(folder)), ...settings });
+  // A command that reads no input may have ended before it is written.
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   const code = await exitOf(child);
@@ -28,8 +33,12 @@ export async function runCommand(
  * Runs a command with `--json`. Fails unless it succeeds, says nothing on standard error, and prints
  * exactly one JSON object on one line.
  */
-export async function runJson<Body>(folder: string, args: readonly string[]): Promise<Body> {
-  const { code, stdout, stderr } = await runCommand(folder, [...args, "--json"]);
+export async function runJson<Body>(
+  folder: string,
+  args: readonly string[],
+  settings: Settings = {},
+): Promise<Body> {
+  const { code, stdout, stderr } = await runCommand(folder, [...args, "--json"], settings);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" }, `${args.join(" ")}: ${stderr}`);
   return parseOnly(stdout);
 }
@@ -54,8 +63,13 @@ export type ServerProcess = {
 };
 
 /** Starts `serve` and waits for its ready line. The caller ends it. */
-export async function startServer(folder: string, settings: Settings = {}): Promise<ServerProcess> {
-  const child = startNode(folder, ["serve"], settings);
+export async function startServer(
+  folder: string,
+  settings: Settings = {},
+  role?: "api" | "worker",
+): Promise<ServerProcess> {
+  const args = role === undefined ? ["serve"] : ["serve", "--role", role];
+  const child = startNode(folder, args, { ...(await databaseSettings(folder)), ...settings });
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   const ended = new Promise<number | NodeJS.Signals>((resolve) => {
@@ -82,7 +96,7 @@ function startNode(folder: string, args: readonly string[], settings: Settings) 
   const env = { PATH: process.env["PATH"] ?? "", ...testEnvironment(folder, settings) };
   return spawn(process.execPath, [program, ...args], {
     env,
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
 }
 

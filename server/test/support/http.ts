@@ -34,6 +34,8 @@ export const testCaller: Caller = {
   ips: null,
   requestsPerMinute: null,
   tasksInFlight: null,
+  spendPerDay: null,
+  accountLimits: null,
   expiresAt: null,
 };
 
@@ -74,7 +76,7 @@ export function createTestServer(t: TestContext, options: TestServerOptions = {}
   });
   const auth = createAuth({
     keys: { verify: (token) => Promise.resolve(callers.get(token) ?? null) },
-    requestLimits: createRequestLimits({ clock, keysMax: 100 }),
+    requestLimits: createRequestLimits({ clock, liveApiNodes: () => 1, allowancesMax: 100 }),
   });
   t.after(() => {
     // A test that failed may have left a connection open, on which closing would wait.

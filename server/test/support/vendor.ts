@@ -26,7 +26,7 @@ export type Answer = {
 };
 
 export type VendorCall = {
-  verb: "submit" | "poll";
+  verb: "submit" | "poll" | "cancel";
   attemptId: string;
   slots: readonly number[];
   handle: JobHandle | null;
@@ -36,10 +36,12 @@ export type VendorCall = {
 };
 
 export type VendorOptions = Partial<
-  Pick<Channel, "mode" | "tiers" | "priority" | "weight" | "timeoutMs"> &
+  Omit<Channel, "name" | "adapter" | "upstreamModel"> &
     Pick<Adapter, "picturesMax" | "resend" | "readsReferencesOn">
 > & {
   name?: string;
+  /** True for a vendor that can be asked to stop. */
+  canCancel?: boolean;
   /** What calls get that were given no answer of their own; pictures, if not said. */
   submit?: Answer;
   poll?: Answer;
@@ -65,21 +67,29 @@ export type Vendor = {
 
 export function createVendor(options: VendorOptions = {}): Vendor {
   const calls: VendorCall[] = [];
-  const queued: Record<VendorCall["verb"], Answer[]> = { submit: [], poll: [] };
+  const queued: Record<"submit" | "poll", Answer[]> = { submit: [], poll: [] };
   const usual = { submit: options.submit ?? delivered(), poll: options.poll ?? delivered() };
   const watchers = new Set<() => void>();
   const countOf = (verb: VendorCall["verb"]): number =>
     calls.filter((call) => call.verb === verb).length;
 
+  function note(call: VendorCall): void {
+    calls.push(call);
+    for (const watcher of watchers) watcher();
+  }
+
+  async function stop(handle: JobHandle, { attemptId, now: at }: Call): Promise<void> {
+    note({ verb: "cancel", attemptId, slots: [], handle, prompt: "", at });
+  }
+
   function answer(
-    verb: VendorCall["verb"],
+    verb: "submit" | "poll",
     job: Job,
     call: Call,
     handle: JobHandle | null,
   ): Promise<Step> {
     const { attemptId, now: at } = call;
-    calls.push({ verb, attemptId, slots: job.slots, handle, prompt: job.prompt, at });
-    for (const watcher of watchers) watcher();
+    note({ verb, attemptId, slots: job.slots, handle, prompt: job.prompt, at });
     const given = queued[verb].shift() ?? usual[verb];
     const work = async (): Promise<Step> => given.give(job, call, handle);
     return given.hangs === true ? work() : vendor.track(work);
@@ -93,6 +103,7 @@ export function createVendor(options: VendorOptions = {}): Vendor {
       readsReferencesOn: options.readsReferencesOn ?? "submit",
       submit: (job, call) => answer("submit", job, call, null),
       poll: (job, handle, call) => answer("poll", job, call, handle),
+      ...(options.canCancel === true ? { cancel: stop } : {}),
     }),
     calls,
     onSubmit: (...answers) => void queued.submit.push(...answers),
@@ -127,6 +138,11 @@ function createChannel(options: VendorOptions, adapter: Adapter): Channel {
     priority: options.priority ?? 0,
     weight: options.weight ?? 1,
     timeoutMs: options.timeoutMs ?? 600_000,
+    costRatioPpm: options.costRatioPpm ?? 1_000_000,
+    caps: options.caps ?? new Map(),
+    unknownOutcome: options.unknownOutcome ?? "fail",
+    isDisabled: options.isDisabled ?? false,
+    fault: options.fault ?? null,
   };
 }
 

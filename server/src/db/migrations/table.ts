@@ -55,6 +55,32 @@ export async function createTable(
   await sql.raw(`create table ${quote(name)} (\n  ${lines}\n)${options}`).execute(db);
 }
 
+export type AddedColumn = {
+  type: ColumnType;
+  /** What rows that are there get, as SQL; needed unless the column may be null. */
+  default?: string;
+  /** Condition that every row meets. */
+  check?: string;
+};
+
+/** Adds columns to a table that has rows. */
+export async function addColumns(
+  db: Kysely<unknown>,
+  dialect: Dialect,
+  table: string,
+  columns: Readonly<Record<string, AddedColumn>>,
+): Promise<void> {
+  for (const [name, added] of Object.entries(columns)) {
+    const fallback = added.default === undefined ? "" : ` default ${added.default}`;
+    const check =
+      added.check === undefined
+        ? ""
+        : ` constraint ${quote(`${table}_${name}`)} check (${added.check})`;
+    const column = `${columnText(dialect, name, added.type)}${fallback}${check}`;
+    await sql.raw(`alter table ${quote(table)} add column ${column}`).execute(db);
+  }
+}
+
 export async function createIndex(db: Kysely<unknown>, index: IndexDefinition): Promise<void> {
   const kind = index.unique === true ? "unique index" : "index";
   const columns = index.columns.map(quote).join(", ");

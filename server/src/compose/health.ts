@@ -1,0 +1,27 @@
+/** What `/readyz` looks at, and the server of a worker, which answers nothing else. */
+import type { FastifyInstance } from "fastify";
+
+import { loadOverrides } from "../billing/prices.ts";
+import { registerHealth } from "../http/health.ts";
+import { createServer } from "../http/server.ts";
+import type { Installation } from "../installation.ts";
+import type { HttpState } from "./http.ts";
+
+export function composeReadiness({ db, storage }: Installation) {
+  return {
+    database: async () => void (await loadOverrides(db.read)),
+    storage: () => storage.check(),
+  };
+}
+
+/** Serves `/healthz` and `/readyz`; not yet listening. */
+export function createHealthServer(installation: Installation, state: HttpState): FastifyInstance {
+  const { config, clock, ids, log, version } = installation;
+  const { bodyBytesMax } = config.http;
+  const isDraining = (): boolean => state.isDraining;
+  const http = createServer({ ids, log, bodyBytesMax, isDraining });
+  const readinessChecks = composeReadiness(installation);
+  const isLeaving = (): boolean => state.isLeaving;
+  registerHealth(http, { clock, log, version, isDraining: isLeaving, readinessChecks });
+  return http;
+}

@@ -1,0 +1,73 @@
+/** What every route of a kind may refuse with, beside its own reasons; and the replies of a list of them. */
+import type { Reason } from "../../lib/errors.ts";
+import type { JsonObject, JsonValue } from "../../lib/json.ts";
+import { statusOf } from "../problem.ts";
+import type { Operation } from "./operation.ts";
+
+const always: readonly Reason[] = ["invalid_header", "internal_error", "overloaded", "unavailable"];
+
+const withKey: readonly Reason[] = [
+  "invalid_api_key",
+  "ip_not_allowed",
+  "unsupported_response_version",
+  "rate_limited",
+];
+
+const withBody: readonly Reason[] = [
+  "invalid_body",
+  "body_too_large",
+  "unsupported_media_type",
+  "request_timeout",
+];
+
+/** Every reason that the operation may give, each once. */
+export function reasonsOf(operation: Operation): Reason[] {
+  const isPost = operation.method === "post";
+  return [
+    ...new Set<Reason>([
+      ...always,
+      ...(operation.access === "key" ? withKey : []),
+      ...(operation.body === undefined ? [] : withBody),
+      ...(takesJson(operation) ? (["invalid_json"] as const) : []),
+      // A part of the path that is too long, or not decodable, is no route.
+      ...(operation.pathParameters === undefined ? [] : (["route_not_found"] as const)),
+      // While the server stops, a POST with an idempotency key is told that nothing was run.
+      ...(isPost ? (["idempotency_unavailable"] as const) : []),
+      ...operation.reasons,
+    ]),
+  ];
+}
+
+/** `schemaOf` makes the schema of an error body with one of the reasons given. */
+export function refusalReplies(
+  operation: Operation,
+  schemaOf: (reasons: readonly Reason[]) => JsonObject,
+): JsonObject {
+  const byStatus = Map.groupBy(reasonsOf(operation), statusOf);
+  const replies = [...byStatus].toSorted(([a], [b]) => a - b);
+  return Object.fromEntries(
+    replies.map(([status, reasons]) => [
+      String(status),
+      {
+        description: `Refused: ${reasons.map((reason) => `\`${reason}\``).join(", ")}.`,
+        headers: refusalHeaders(status, reasons),
+        content: { "application/json": { schema: schemaOf(reasons) } },
+      },
+    ]),
+  );
+}
+
+function refusalHeaders(status: number, reasons: readonly Reason[]): Record<string, JsonValue> {
+  const headers: Record<string, JsonValue> = {
+    "X-Request-Id": { $ref: "#/components/headers/X-Request-Id" },
+  };
+  const mayRetry = status === 429 || status === 503 || reasons.includes("idempotency_in_progress");
+  if (mayRetry) headers["Retry-After"] = { $ref: "#/components/headers/Retry-After" };
+  return headers;
+}
+
+function takesJson({ body }: Operation): boolean {
+  if (body === undefined) return false;
+  const contents = Array.isArray(body) ? body : [body];
+  return contents.some(({ mediaType = "application/json" }) => mediaType === "application/json");
+}

@@ -1,0 +1,51 @@
+/** How long tasks have been waiting in `queue`. */
+import type { Handle } from "../db/database.ts";
+import { prepare } from "../db/statements.ts";
+import { timeOfId } from "../lib/ids.ts";
+
+/**
+ * The fair order begins with what has waited longest, but for a task that has just come from an account
+ * with nothing else there: a few rows show the oldest.
+ */
+const rowsLooked = 16;
+
+const selectFirst = prepare((db, p: { lane: string }) =>
+  db
+    .selectFrom("queue")
+    .select("task_id")
+    .where("lane", "=", p.lane)
+    .where("state", "=", "ready")
+    .orderBy("tag")
+    .orderBy("task_id")
+    .limit(rowsLooked),
+);
+
+const selectFirstOfAccount = prepare((db, p: { lane: string; accountId: string }) =>
+  db
+    .selectFrom("queue")
+    .select("task_id")
+    .where("account_id", "=", p.accountId)
+    .where("lane", "=", p.lane)
+    .where("state", "=", "ready")
+    .orderBy("tag")
+    .limit(1),
+);
+
+/** Since when the next tasks of a lane have been waiting, in unix milliseconds; null when none waits. */
+export async function findWaitingSince(handle: Handle, lane: string): Promise<number | null> {
+  return oldestOf(await selectFirst.all(handle, { lane }));
+}
+
+/** The same of one account's next task there. */
+export async function findAccountWaitingSince(
+  handle: Handle,
+  lane: string,
+  accountId: string,
+): Promise<number | null> {
+  return oldestOf(await selectFirstOfAccount.all(handle, { lane, accountId }));
+}
+
+function oldestOf(rows: readonly { task_id: string }[]): number | null {
+  const ids = rows.map(({ task_id }) => task_id).toSorted();
+  return ids[0] === undefined ? null : timeOfId("task", ids[0]);
+}
