@@ -128,6 +128,13 @@ export type VersionedSubmitReply = {
   warnings?: readonly Warning[];
 };
 
+/** HTTP 200, under the versioned contract, to a submit with `Prefer: wait` whose task ended in time. */
+export type VersionedResultReply = {
+  code: 200;
+  request_id: string;
+  data: { object: "generation.result" } & Task;
+};
+
 // Tasks: GET /v1/tasks/{id}, POST /v1/tasks/{id}/cancel
 
 export type TaskStatus = "pending" | "processing" | "completed" | "failed" | "cancelled";

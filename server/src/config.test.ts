@@ -20,7 +20,13 @@ function problemsOf(env: Record<string, string | undefined>): readonly string[] 
 test("an empty environment gives the documented defaults", () => {
   const folder = resolve("./data");
   assert.deepEqual(parseConfig({}), {
-    http: { host: "127.0.0.1", port: 8_787, publicUrl: null, bodyBytesMax: 33_554_432 },
+    http: {
+      host: "127.0.0.1",
+      port: 8_787,
+      drainMs: 0,
+      publicUrl: null,
+      bodyBytesMax: 33_554_432,
+    },
     data: {
       folder,
       secretFile: join(folder, "secret"),
@@ -29,6 +35,7 @@ test("an empty environment gives the documented defaults", () => {
     },
     results: { ttlMs: 86_400_000, ttlMsByModel: new Map() },
     uploads: { ttlMs: 259_200_000 },
+    usage: { timeZone: "UTC" },
     tasks: {
       deadlineMs: 1_800_000,
       retentionMs: 2_592_000_000,
@@ -53,6 +60,7 @@ test("every variable reaches its place", () => {
     DARKROOM_DATA: "/srv/darkroom",
     DARKROOM_PUBLIC_URL: "https://Pictures.Example.com:443/api",
     DARKROOM_DATABASE_URL: "",
+    DARKROOM_DRAIN_SECONDS: "30",
     DARKROOM_SECRET_FILE: "/run/secrets/darkroom",
     DARKROOM_BODY_LIMIT: "1024",
     DARKROOM_RESULT_TTL: "10, flux-2-pro=20,gemini-2.5-flash-image-preview=30",
@@ -62,6 +70,7 @@ test("every variable reaches its place", () => {
     DARKROOM_IDEMPOTENCY_TTL: "5",
     DARKROOM_EGRESS_ALLOW: "127.0.0.0/8, fd00::/8",
     DARKROOM_LOG_LEVEL: "debug",
+    DARKROOM_TIMEZONE: "Asia/Tokyo",
     DARKROOM_WORKER_TASKS: "6",
     DARKROOM_PICTURE_PROCESSES: "7",
     PATH: "/bin",
@@ -74,6 +83,7 @@ test("every variable reaches its place", () => {
     http: {
       host: "::1",
       port: 0,
+      drainMs: 30_000,
       publicUrl: "https://pictures.example.com/api",
       bodyBytesMax: 1_024,
     },
@@ -85,6 +95,7 @@ test("every variable reaches its place", () => {
     },
     results: { ttlMs: 10_000, ttlMsByModel },
     uploads: { ttlMs: 2_000 },
+    usage: { timeZone: "Asia/Tokyo" },
     tasks: { deadlineMs: 3_000, retentionMs: 4_000, idempotencyTtlMs: 5_000, workerTasksMax: 6 },
     images: { processesMax: 7 },
     egress: { allow: ["127.0.0.0/8", "fd00::/8"] },
@@ -185,6 +196,7 @@ const refused: Record<string, string[]> = {
   DARKROOM_IDEMPOTENCY_TTL: ["0"],
   DARKROOM_EGRESS_ALLOW: ["10.0.0.0/33", "010.0.0.0/8", "fd00::/129", "localhost/8", ","],
   DARKROOM_LOG_LEVEL: ["INFO", "verbose"],
+  DARKROOM_TIMEZONE: ["Mars/Olympus", "berlin time"],
   DARKROOM_WORKER_TASKS: ["0", "100001"],
   DARKROOM_PICTURE_PROCESSES: ["0", "257"],
   OPENAI_API_KEY: ["two words", "ключ"],

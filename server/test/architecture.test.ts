@@ -50,7 +50,8 @@ const mayImport: Record<string, readonly string[] | typeof everything> = {
   ],
   commands: everything,
   compose: everything,
-  "config.ts": ["lib", "storage"],
+  "config.ts": ["environment.ts", "lib", "storage"],
+  "environment.ts": ["lib", "storage"],
   "installation.ts": everything,
   "app.ts": everything,
   "main.ts": everything,
@@ -60,6 +61,7 @@ const mayImport: Record<string, readonly string[] | typeof everything> = {
 const importedOnlyBy: Record<string, readonly string[]> = {
   commands: ["main.ts"],
   compose: ["app.ts"],
+  "environment.ts": ["config.ts"],
   "main.ts": [],
   "app.ts": ["commands"],
   "installation.ts": ["app.ts", "compose", "commands"],

@@ -66,15 +66,6 @@ export function createUsageReports(deps: UsageReportsDeps): ReportUsage {
   return (request) => places.run(() => report(deps, request));
 }
 
-/** True for a name that the runtime knows as a time zone. */
-export function isTimeZone(name: string): boolean {
-  try {
-    return new Intl.DateTimeFormat("en-CA", { timeZone: name }).resolvedOptions() !== null;
-  } catch {
-    return false;
-  }
-}
-
 async function report(
   { read, clock, pageRows = pageRowsDefault }: UsageReportsDeps,
   request: UsageRequest,

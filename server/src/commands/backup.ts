@@ -106,13 +106,13 @@ function report(folder: string, bytes: number, objects: CopiedObjects | null): C
   const pictures =
     objects === null
       ? "Pictures are not in it."
-      : `${objects.copied + objects.present} pictures are in it; ${objects.absent} had expired.`;
+      : `${objects.copied} pictures are in it; ${objects.absent} had expired.`;
   return {
     text: `Backed up to ${folder}: a database of ${bytes} bytes, and the secret. ${pictures}`,
     json: {
       folder,
       database_bytes: bytes,
-      pictures: objects === null ? null : objects.copied + objects.present,
+      pictures: objects === null ? null : objects.copied,
       picture_bytes: objects?.bytes ?? 0,
       expired: objects?.absent ?? 0,
     },

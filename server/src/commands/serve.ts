@@ -45,7 +45,10 @@ function readRole(args: readonly string[]): string {
       .values.role;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new UsageError(`${error.message.split(". ")[0]}; use: serve [--role all|api|worker]`);
+    throw new UsageError(
+      `${error.message.split(". ")[0]}; use: serve [--role all|api|worker]. ` +
+        "Other commands do without the word serve: npx node server/src/main.ts help",
+    );
   }
 }
 

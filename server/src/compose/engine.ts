@@ -67,15 +67,11 @@ export function createEngine(
     },
     /** Finishes what is under way and gives the rest back. */
     stop: async () => {
-      if (runsTasks) {
-        await worker.stop();
-        await rescue.stop();
-        await sweeper.stop();
-        await webhooks.stop();
+      const parts = runsTasks ? [worker, rescue, sweeper, webhooks] : [];
+      for (const part of [...parts, upstreams, wakeUps, node]) {
+        // While the database is away a part cannot give back what it has; the others take it over.
+        await part.stop().catch((error: unknown) => log.error({ err: error }, "a stop failed"));
       }
-      await upstreams.stop();
-      await wakeUps.stop();
-      await node.stop();
       await pictures.close();
       await egress.close();
     },

@@ -58,7 +58,7 @@ export function createHttp(
     auth,
     requestLimits,
     reportUsage: createUsageReports({ read: db.read, clock }),
-    timeZone: "UTC",
+    timeZone: config.usage.timeZone,
     balances,
     clock,
     idempotencyTtlMs,

@@ -111,6 +111,14 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
   return { database, migrate: (work) => runMigration(options.url, work, deps.log) };
 }
 
+/** The connection of a transaction had died in the pool: another one may do. */
+class NotBegun extends Error {
+  constructor(cause: unknown) {
+    super("a transaction could not be begun", { cause });
+    this.name = "NotBegun";
+  }
+}
+
 /** Runs one write transaction, again when it lost a race against another one. */
 async function runTransaction<T>(
   deps: PostgresDeps,
@@ -124,7 +132,7 @@ async function runTransaction<T>(
     try {
       return await nesting.inside(execute);
     } catch (error) {
-      if (!isSerializationFailure(error)) throw error;
+      if (!isSerializationFailure(error) && !(error instanceof NotBegun)) throw error;
       if (deps.clock.monotonic() >= deadlineMs) throw createBusyError(error);
     }
     await deps.clock.sleep(jitter(deps.random, pauseMs, 0.5));
@@ -280,6 +288,7 @@ function wrapClient(client: PoolClient, parts: DialectParts): PostgresPoolClient
       return await client.query(text, [...parameters]);
     } catch (error) {
       isLost ||= isConnectionLost(error);
+      if (isLost && text === "begin") throw new NotBegun(error);
       if (isLost && text === "commit" && mark !== null) throw new CommitLost(mark, error);
       throw isLost || isOverloaded(error) ? createBusyError(error) : error;
     }

@@ -31,7 +31,7 @@ export type Auth = {
 /** Longer than any key of ours: noise costs no look-up. */
 const tokenPattern = /^Bearer +([!-~]{1,256})$/i;
 
-const howToMakeKeys = 'keys are made on the server with "node server/src/main.ts keys create"';
+const howToMakeKeys = 'keys are made on the server with "npx node server/src/main.ts keys create"';
 
 export function createAuth(deps: AuthDeps): Auth {
   return {

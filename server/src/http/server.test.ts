@@ -58,7 +58,8 @@ test("an unknown route is 404 in our body", async (t) => {
   assert.equal(reply.headers["content-type"], "application/json; charset=utf-8");
   assert.deepEqual(reply.json().error, {
     code: 404,
-    message: "POST /v1/nothing is not served; the API's routes begin with /v1/",
+    message:
+      "POST /v1/nothing is not served; the API's routes begin with /v1/, and /docs explains them",
     type: "not_found",
     reason: "route_not_found",
   });

@@ -127,7 +127,10 @@ function answerUnrouted(routes: RouteTable, request: FastifyRequest, reply: Fast
   const shown = `${request.method} ${path.slice(0, 200)}`;
   throw methods.length > 0
     ? new AppError("method_not_allowed", `${shown} is not served; use ${methods.join(" or ")}`)
-    : new AppError("route_not_found", `${shown} is not served; the API's routes begin with /v1/`);
+    : new AppError(
+        "route_not_found",
+        `${shown} is not served; the API's routes begin with /v1/, and /docs explains them`,
+      );
 }
 
 function reserveBody(

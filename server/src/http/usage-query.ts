@@ -1,7 +1,6 @@
-import { isTimeZone } from "../billing/usage-report.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Reason } from "../lib/errors.ts";
-import { dayMs } from "../lib/time.ts";
+import { dayMs, isTimeZone } from "../lib/time.ts";
 import { findTime } from "./times.ts";
 
 const groupings = ["none", "model", "date", "model,date"] as const;

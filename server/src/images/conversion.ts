@@ -8,7 +8,7 @@ import type { Box, Canvas } from "./canvas.ts";
 import { decoding, keepDepth, openPicture, openSharp } from "./operations.ts";
 import type { Composition, Conversion, PictureLimits } from "./picture.ts";
 import { embedProfile } from "./profile.ts";
-import { paintThrough, readBase, readHole } from "./repaint.ts";
+import { copyThrough, readBase, readHole } from "./repaint.ts";
 
 type Size = { width: number; height: number };
 
@@ -44,7 +44,7 @@ export async function composite(
   const hole = await readHole(mask, canvas);
   if (hole !== null) {
     const painted = await decoding(() => readPart(bytes, limits, { whole: canvas, box: hole.box }));
-    paintThrough(canvas, painted, hole);
+    copyThrough(canvas, painted, hole);
   }
   const png = await encodeCanvas(canvas);
   return profile === null ? png : embedProfile(png, profile);

@@ -23,6 +23,8 @@ export type Download = {
   headers: Readonly<Record<string, string>>;
   /** As in `EgressRequest.hosts`; null for any public host. */
   allowedHosts: readonly string[] | null;
+  /** Calls the download off, with an `EgressError` (`aborted`). */
+  signal?: AbortSignal | undefined;
 };
 
 const timeoutMs = 2 * minuteMs;
@@ -43,7 +45,7 @@ const gates = new WeakMap<object, Gate>();
  */
 export async function downloadPicture<T>(
   { egress, memory }: { egress: Egress; memory: object },
-  { url, headers, allowedHosts }: Download,
+  { url, headers, allowedHosts, signal }: Download,
   limits: PictureLimits,
   use: (bytes: Uint8Array) => Promise<T>,
 ): Promise<T> {
@@ -55,6 +57,7 @@ export async function downloadPicture<T>(
     gapTimeoutMs,
     redirectsMax,
     secure: true,
+    signal,
     ...(allowedHosts === null ? {} : { hosts: allowedHosts }),
   });
   if (reply.status !== 200) {

@@ -13,7 +13,7 @@ import type { Layout } from "./layout.ts";
 import { fitText, renderText, tidyText } from "./lettering.ts";
 import type { Drawing } from "./picture.ts";
 import { embedProfile } from "./profile.ts";
-import { paintThrough, readBase, readHole } from "./repaint.ts";
+import { copyThrough, readBase, readHole } from "./repaint.ts";
 import { composeScene, paintScene } from "./scene.ts";
 import type { Palette } from "./scene.ts";
 
@@ -30,7 +30,7 @@ export async function draw(drawing: Drawing): Promise<Uint8Array> {
   // The hole gets a whole picture of its own, so that the words stand in it wherever it is.
   if (hole !== null) {
     const { width, height } = hole.box;
-    paintThrough(canvas, await paint({ ...drawing, width, height }), hole);
+    copyThrough(canvas, await paint({ ...drawing, width, height }), hole);
   }
   const bytes = await encode(canvas, drawing);
   return profile === null ? bytes : embedProfile(bytes, profile);

@@ -33,6 +33,8 @@ export type OutputOptions = {
   allowedHosts: readonly string[] | null;
   /** Null where whatever the upstream made is right. */
   promise: OutputPromise | null;
+  /** Calls a download off. */
+  signal?: AbortSignal | undefined;
 };
 
 /** A result whose bytes are in storage; its row is still to be written. */
@@ -67,14 +69,14 @@ const outputLimits: PictureLimits = {
 export async function storeOutput(
   deps: OutputDeps,
   source: OutputSource,
-  { allowedHosts, promise }: OutputOptions,
+  { allowedHosts, promise, signal }: OutputOptions,
 ): Promise<StoredOutput> {
   if (source.kind === "bytes") return storePicture(deps, source.bytes, promise);
   const { url, headers = {} } = source;
   return downloadPicture(
     // One store a process, so every download of the process counts.
     { egress: deps.egress, memory: deps.storage },
-    { url, headers, allowedHosts },
+    { url, headers, allowedHosts, signal },
     outputLimits,
     (bytes) => storePicture(deps, bytes, promise),
   );

@@ -88,7 +88,7 @@ export type PictureProcesses = {
   convert(bytes: Uint8Array, limits: PictureLimits, conversion: Conversion): Promise<Uint8Array>;
   /**
    * A finished picture, brought to the reference's pixels and laid over it through the mask: alpha 0
-   * shows the picture, opaque keeps the reference's own pixels, anything between mixes. A PNG.
+   * shows the picture, anything else keeps the reference's own pixels. A PNG.
    * Throws `PictureError` when the finished picture is at fault.
    */
   composite(

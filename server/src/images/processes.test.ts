@@ -151,14 +151,15 @@ test("strangers' pictures wait beyond the bound in vain, and those that wait are
   const [pid] = pictures.pids;
   hang(pid);
   const order: number[] = [];
-  const jobs = [0, 1, 2].map((job) => pictures.inspect(png, limits).then(() => order.push(job)));
+  // One under way, one in the line, and the room that is kept for a drawing and an output.
+  const jobs = [0, 1, 2, 3].map((job) => pictures.inspect(png, limits).then(() => order.push(job)));
   await assert.rejects(
     pictures.inspect(png, limits),
     (error) => isReason("overloaded")(error) && (error as AppError).retryAfterSeconds === 2,
   );
   process.kill(pid!, "SIGCONT");
   await Promise.all(jobs);
-  assert.deepEqual(order, [0, 1, 2]);
+  assert.deepEqual(order, [0, 1, 2, 3]);
 });
 
 test("a line of waiting drawings does not keep a stranger's picture out", async (context) => {
@@ -173,6 +174,23 @@ test("a line of waiting drawings does not keep a stranger's picture out", async 
   const inspected = pictures.inspect(png, limits).then(() => drawn);
   process.kill(pid!, "SIGCONT");
   assert.ok((await inspected) <= 2);
+  await Promise.all(drawings);
+  assert.equal(drawn, 12);
+});
+
+test("a line of waiting drawings does not hold up a vendor's picture", async (context) => {
+  const { pictures, png } = await setup(context, { waitingMax: 4, drawingsWaitingMax: 50 });
+  await pictures.inspect(png, limits);
+  const [pid] = pictures.pids;
+  hang(pid);
+  let drawn = 0;
+  const drawings = Array.from({ length: 12 }, () =>
+    pictures.draw(drawing).then(() => (drawn += 1)),
+  );
+  const conversion = { width: 20, height: 20, format: "png", compression: null } as const;
+  const converted = pictures.convert(png, limits, conversion).then(() => drawn);
+  process.kill(pid!, "SIGCONT");
+  assert.ok((await converted) <= 2);
   await Promise.all(drawings);
   assert.equal(drawn, 12);
 });

@@ -7,10 +7,8 @@ import sharp from "sharp";
 import type { Box, Canvas } from "./canvas.ts";
 import type { Drawing } from "./picture.ts";
 
-/** Where a mask is not opaque: its alpha channel, and the smallest box around the place. */
+/** Where a mask is wholly transparent: its alpha channel, and the smallest box around the place. */
 export type Hole = { alpha: Uint8Array; width: number; box: Box };
-
-const opaque = 255;
 
 type Size = { width: number; height: number };
 
@@ -33,7 +31,7 @@ export async function readBase(
   return { canvas: { width, height, channels: 4, pixels }, profile };
 }
 
-/** Null when the mask is opaque everywhere. */
+/** Null when the mask has no wholly transparent pixel. */
 export async function readHole(mask: Uint8Array, { width, height }: Size): Promise<Hole | null> {
   const alpha = await sharp(mask)
     .resize(width, height, { fit: "fill", kernel: "nearest" })
@@ -46,53 +44,35 @@ export async function readHole(mask: Uint8Array, { width, height }: Size): Promi
   return box === null ? null : { alpha, width, box };
 }
 
-/**
- * Lays a picture of the hole's size over the base where the hole is: all of it where the mask is wholly
- * transparent, none where it is opaque, a mixture in between.
- */
-export function paintThrough(base: Canvas, painted: Canvas, { alpha, width, box }: Hole): void {
+/** Copies a picture of the hole's size to where the hole is. */
+export function copyThrough(base: Canvas, painted: Canvas, hole: Hole): void {
+  const { alpha, width, box } = hole;
+  const { channels } = painted;
   for (let y = 0; y < box.height; y++) {
     for (let x = 0; x < box.width; x++) {
       const target = (y + box.top) * width + (x + box.left);
-      const kept = alpha[target] ?? opaque;
-      if (kept === opaque) continue;
-      const source = (y * box.width + x) * painted.channels;
-      mixPixel({ base, target: target * 4, painted, source }, kept);
+      if (alpha[target] !== 0) continue;
+      const source = (y * box.width + x) * channels;
+      for (let band = 0; band < 3; band++)
+        base.pixels[target * 4 + band] = painted.pixels[source + band] ?? 0;
+      base.pixels[target * 4 + 3] = channels === 4 ? (painted.pixels[source + 3] ?? 0) : 255;
     }
   }
 }
 
-type Pair = { base: Canvas; target: number; painted: Canvas; source: number };
-
-/** Colours count by their opacity, so that what nobody sees does not shine through at the edges. */
-function mixPixel({ base, target, painted, source }: Pair, kept: number): void {
-  const under = base.pixels;
-  const over = painted.pixels;
-  const overAlpha = painted.channels === 4 ? (over[source + 3] ?? opaque) : opaque;
-  const underWeight = kept * (under[target + 3] ?? opaque);
-  const overWeight = (opaque - kept) * overAlpha;
-  const weight = underWeight + overWeight;
-  for (let band = 0; band < 3; band++) {
-    const colour = over[source + band] ?? 0;
-    const mixed = (under[target + band] ?? 0) * underWeight + colour * overWeight;
-    under[target + band] = weight === 0 ? colour : Math.round(mixed / weight);
-  }
-  under[target + 3] = Math.round(weight / opaque);
-}
-
 function boxAround(alpha: Uint8Array, width: number): Box | null {
-  let [left, right, top, bottom] = [width, -1, -1, -1];
-  for (let start = 0, y = 0; start < alpha.length; start += width, y++) {
-    const row = alpha.subarray(start, start + width);
-    const first = row.findIndex((value) => value !== opaque);
-    if (first === -1) continue;
-    left = Math.min(left, first);
-    right = Math.max(
-      right,
-      row.findLastIndex((value) => value !== opaque),
-    );
-    if (top === -1) top = y;
-    bottom = y;
+  const first = alpha.indexOf(0);
+  if (first === -1) return null;
+  const top = Math.floor(first / width);
+  const bottom = Math.floor(alpha.lastIndexOf(0) / width);
+  let left = width;
+  let right = 0;
+  for (let y = top; y <= bottom; y++) {
+    const row = alpha.subarray(y * width, (y + 1) * width);
+    const start = row.indexOf(0);
+    if (start === -1) continue;
+    left = Math.min(left, start);
+    right = Math.max(right, row.lastIndexOf(0));
   }
-  return top === -1 ? null : { left, top, width: right - left + 1, height: bottom - top + 1 };
+  return { left, top, width: right - left + 1, height: bottom - top + 1 };
 }

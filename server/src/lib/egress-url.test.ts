@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createAddressPolicy } from "./address.ts";
 import { EgressError } from "./egress-error.ts";
-import { checkDestination, isListedHost, parseDestination } from "./egress-url.ts";
+import { checkDestination, isListedHost, isSecure, parseDestination } from "./egress-url.ts";
 
 const nobody = createAddressPolicy([]);
 
@@ -231,5 +231,21 @@ test("a list of hosts means those names, or with a star everything below one", (
     "eu1.delivery.example.evil.com",
   ]) {
     assert.equal(isListedHost(host, hosts), false, host);
+  }
+});
+
+test("plain http counts as secure only inside what the operator trusts", () => {
+  const trusting = createAddressPolicy(["127.0.0.0/8"]);
+  const rows: [url: string, byNobody: boolean, byTrusting: boolean][] = [
+    ["https://example.com/", true, true],
+    ["https://1.1.1.1/", true, true],
+    ["http://example.com/", false, true],
+    ["http://1.1.1.1/", false, false],
+    ["http://127.0.0.1:8188/", false, true],
+    ["http://gpu:8188/", false, true],
+  ];
+  for (const [url, byNobody, byTrusting] of rows) {
+    assert.equal(isSecure(parseDestination(url), nobody), byNobody, url);
+    assert.equal(isSecure(parseDestination(url), trusting), byTrusting, url);
   }
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { systemClock, toUnixSeconds } from "./time.ts";
+import { isTimeZone, systemClock, toUnixSeconds } from "./time.ts";
 
 test("unix seconds are rounded down", () => {
   assert.equal(toUnixSeconds(1_767_225_600_999), 1_767_225_600);
@@ -53,4 +53,13 @@ test("what is called off does not happen", async () => {
     void systemClock.sleep(20);
   });
   assert.equal(calls, 0);
+});
+
+test("time zones are those that the runtime knows", () => {
+  assert.deepEqual(["UTC", "Asia/Shanghai", "Europe/Nowhere", ""].map(isTimeZone), [
+    true,
+    true,
+    false,
+    false,
+  ]);
 });

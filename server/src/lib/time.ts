@@ -71,3 +71,12 @@ export const dayMs = 24 * hourMs;
 export function toUnixSeconds(ms: number): number {
   return Math.floor(ms / 1_000);
 }
+
+/** True for a name that the runtime knows as a time zone. */
+export function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat("en-CA", { timeZone: name }).resolvedOptions() !== null;
+  } catch {
+    return false;
+  }
+}

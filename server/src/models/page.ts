@@ -52,8 +52,11 @@ export function renderIndex(models: readonly Model[], publicUrl: string): string
 - \`POST ${publicUrl}${submitPath}\` with \`{"model": "…", "prompt": "…"}\` answers
   \`{"code":200,"data":[{"status":"submitted","task_id":"task_…"}]}\`.
 - \`GET ${publicUrl}/v1/tasks/{task_id}\` answers \`data.status\`: pending, processing, completed, failed or
-  cancelled. When it is completed, the links are in \`data.result.images[].url\`; save the files before
+  cancelled; \`?wait=30\` answers as soon as it has ended. When it is completed, the links are in \`data.result.images[].url\`; save the files before
   \`expires_at\`.
+- \`Prefer: wait=60\` on the submit answers with the finished task; \`GET …/v1/tasks/{task_id}/events\` streams every
+  change; \`webhook\` in the body is called at \`/callback\` when the task has ended.
+- Clients of the OpenAI SDK: set the base URL to ${publicUrl}/openai/v1 and use the same key.
 - Send an \`Idempotency-Key\` header with a submit: repeating it makes no second task.
 - \`POST ${publicUrl}/v1/images/estimate\` with the body of a submit says what it would cost.
 - A refusal is \`{"error":{"code","message","type","param","reason"}}\`; decide by \`reason\`.

@@ -148,7 +148,10 @@ function parseWebhook(value: JsonValue | undefined, options: SubmitOptions): str
   const url = parseHttpUrl(value, { param: "webhook", place: "webhook", advice });
   const isAllowed = options.isWebhookPortAllowed ?? isWebPort;
   if (!isAllowed(url)) {
-    throw invalid("webhook", `webhook port ${url.port} is not allowed; use 80 or 443`);
+    throw invalid(
+      "webhook",
+      `webhook port ${url.port} is not allowed; use 80 or 443, or an address that the operator allows with DARKROOM_EGRESS_ALLOW`,
+    );
   }
   return value.trim();
 }

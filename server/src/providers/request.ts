@@ -12,6 +12,7 @@ import { EgressError } from "../lib/egress.ts";
 import type { Egress, EgressReply } from "../lib/egress.ts";
 import { redact } from "../lib/log.ts";
 import { dayMs, hourMs, minuteMs, secondMs } from "../lib/time.ts";
+import { nextTurn } from "../lib/turn.ts";
 import { ProviderError } from "./adapter.ts";
 import type { Call, Health } from "./adapter.ts";
 
@@ -50,6 +51,8 @@ export type Send = (request: VendorRequest, call: Call) => Promise<VendorReply>;
 const replyBytesMaxDefault = 64 * 1_048_576;
 /** Error bodies are short; what follows says nothing more. */
 const errorBytesMax = 65_536;
+/** From here on parsing a reply takes a millisecond and more. */
+const longReplyBytes = 262_144;
 const excerptLengthMax = 300;
 const excerptBytesMax = 2_048;
 /** A safety net only: a submit is called off by its signal, at the channel's time limit. */
@@ -59,7 +62,8 @@ const quickReplyMs = 30 * secondMs;
 const gapMsMax = 5 * minuteMs;
 
 export function createSend(egress: Egress): Send {
-  return (request, call) => exchange(egress, request, call);
+  const way = { egress, awaitTurn: createTurns() };
+  return (request, call) => exchange(way, request, call);
 }
 
 /** The body of a successful reply. Throws a `ProviderError` (`garbled`) when it has another shape. */
@@ -126,7 +130,19 @@ export async function reportHealth(ask: () => Promise<Health>): Promise<Health> 
   }
 }
 
-async function exchange(egress: Egress, request: VendorRequest, call: Call): Promise<VendorReply> {
+type Way = { egress: Egress; awaitTurn: () => Promise<void> };
+
+/** A turn of the event loop for each who waits: replies that end together would else be parsed in one. */
+function createTurns(): () => Promise<void> {
+  let last = Promise.resolve();
+  return () => (last = last.then(nextTurn));
+}
+
+async function exchange(
+  { egress, awaitTurn }: Way,
+  request: VendorRequest,
+  call: Call,
+): Promise<VendorReply> {
   const { verb, method, url, headers, body, hosts, bytesMax = replyBytesMaxDefault } = request;
   const waitMs = request.headersTimeoutMs ?? (verb === "submit" ? exchangeMsMax : quickReplyMs);
   try {
@@ -145,7 +161,8 @@ async function exchange(egress: Egress, request: VendorRequest, call: Call): Pro
       ...(hosts === undefined ? {} : { hosts }),
     });
     if (reply.status >= 300 && reply.status < 400) throw refuseRedirect(verb, reply);
-    const bytes = reply.status >= 400 ? await readBeginning(reply) : await reply.read();
+    const bytes = reply.status >= 400 ? await readBeginning(reply) : await readWhole(reply);
+    if (bytes.length > longReplyBytes) await awaitTurn();
     return {
       status: reply.status,
       headers: reply.headers,
@@ -165,6 +182,23 @@ function refuseRedirect(verb: VendorRequest["verb"], reply: EgressReply): Provid
     verb === "poll" ? "garbled" : "bad_request",
     `HTTP ${reply.status}: redirects are not followed; check the channel's base URL`,
   );
+}
+
+/**
+ * Into one piece of the announced length where there is one: gathered and then joined, a picture's reply
+ * would be in memory twice. Nothing is written, so nothing is taken, before bytes come.
+ */
+async function readWhole(reply: EgressReply): Promise<Uint8Array> {
+  const announced = parseCount(reply.headers["content-length"]);
+  // A length that is too long is for the reply itself to refuse.
+  if (announced === undefined || announced > replyBytesMaxDefault) return reply.read();
+  const whole = Buffer.allocUnsafeSlow(announced);
+  let length = 0;
+  for await (const chunk of reply.body) {
+    whole.set(chunk, length);
+    length += chunk.length;
+  }
+  return whole.subarray(0, length);
 }
 
 /** The status of an error says what happened, so a body that is cut, endless or slow loses nothing. */

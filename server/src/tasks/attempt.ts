@@ -52,8 +52,9 @@ export async function runAttempt(deps: EngineDeps, run: Run, input: AttemptInput
   }
   permit.answer(verdictOfAll(finished.pictures));
   const { pictures, usage } = finished;
+  const isRepeatable = attempt.handle !== null;
   const keep = (picture: Picture): Promise<Kept> =>
-    keepPicture(deps, run, { picture, channel, promise });
+    keepPicture(deps, run, { picture, channel, promise, isRepeatable });
   let outputs = await Promise.all(pictures.map(keep));
   if (outputs.includes("expired")) {
     const fresh = attempt.handle === null ? null : await askOnceMore(deps, run, input);

@@ -90,8 +90,11 @@ export function createWorker(deps: EngineDeps, options: WorkerOptions): Worker {
       await state.claiming.stop();
       for (const { controller } of runs.values()) controller.abort();
       await Promise.all([...runs.values()].map(({ done }) => done));
-      await deps.db.transaction((tx) => releaseClaims(tx, state.lease.workerId()));
-      await state.lease.stop();
+      try {
+        await deps.db.transaction((tx) => releaseClaims(tx, state.lease.workerId()));
+      } finally {
+        await state.lease.stop();
+      }
     },
     get tasksInHand() {
       return runs.size;

@@ -85,7 +85,7 @@ export async function startServer(settings: ServerSettings): Promise<ServerProce
   };
 }
 
-async function listProcessesIn(place: string): Promise<string[]> {
+export async function listProcessesIn(place: string): Promise<string[]> {
   const pids = (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/.test(name));
   const found: string[] = [];
   for (const pid of pids) {

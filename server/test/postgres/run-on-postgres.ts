@@ -1,6 +1,6 @@
 import { describe } from "node:test";
 
-import { usePostgres } from "../support/api-database.ts";
+import { removeDatabases, usePostgres } from "../support/api-database.ts";
 import { findMissing } from "../support/postgres-server.ts";
 
 /** Declares the tests of a suite on PostgreSQL; where none can be started they are skipped, and that is said. */
@@ -13,4 +13,5 @@ export async function runOnPostgres(load: () => Promise<unknown>): Promise<void>
   }
   usePostgres();
   await load();
+  removeDatabases();
 }

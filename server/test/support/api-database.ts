@@ -1,6 +1,6 @@
 /**
  * Which database the gateways of a test file run on. SQLite, unless the file says `usePostgres()` before
- * anything else; then each data folder has a PostgreSQL database of its own, removed at the end.
+ * anything else and `removeDatabases()` after it; then each data folder has a PostgreSQL database of its own, removed at the end.
  */
 import { after } from "node:test";
 
@@ -13,9 +13,16 @@ type Settings = Readonly<Record<string, string>>;
 let server: Promise<PostgresForTests> | null = null;
 const urls = new Map<string, Promise<string>>();
 
-/** Declares that every gateway of this file runs on PostgreSQL. */
+/** Makes every gateway of this file run on PostgreSQL. */
 export function usePostgres(): void {
   server ??= startPostgres();
+}
+
+/**
+ * Removes the databases when the tests are over. To be called after the file has declared its own clean-up,
+ * because what is declared first runs first.
+ */
+export function removeDatabases(): void {
   after(async () => {
     const running = await server;
     for (const url of await Promise.all(urls.values())) {

@@ -14,11 +14,13 @@ export type FaultProxy = AsyncDisposable & {
   refuse(isRefused: boolean): void;
   /** While stalled, nothing passes in either direction, and nothing is broken. */
   stall(isStalled: boolean): void;
+  /** From now on, breaks every connection that sends a message with these words. */
+  forbid(words: string): void;
   /**
    * Breaks, once, the connection that sends a message with these words: before the server has seen it, or
-   * after the server has answered. Resolves when it has happened.
+   * after the server has answered. Calls `also` in that moment; resolves when it has happened.
    */
-  cutAt(words: string, when: "before" | "after"): Promise<void>;
+  cutAt(words: string, when: "before" | "after", also?: () => void): Promise<void>;
 };
 
 type Trap = { words: string; when: "before" | "after"; sprung: () => void };
@@ -30,6 +32,7 @@ export async function startFaultProxy(url: string): Promise<FaultProxy> {
   let isRefused = false;
   let isStalled = false;
   let trap: Trap | null = null;
+  let forbidden: string | null = null;
 
   const listener = createServer((client) => {
     if (isRefused) {
@@ -47,6 +50,10 @@ export async function startFaultProxy(url: string): Promise<FaultProxy> {
     for (const socket of [client, server]) socket.on("error", end).on("close", end);
     let swallowing: Trap | null = null;
     client.on("data", (bytes: Buffer) => {
+      if (forbidden !== null && bytes.includes(forbidden)) {
+        end();
+        return;
+      }
       if (trap !== null && bytes.includes(trap.words)) {
         const sprung = trap;
         trap = null;
@@ -84,9 +91,16 @@ export async function startFaultProxy(url: string): Promise<FaultProxy> {
       isStalled = stalled;
       for (const pair of pairs) pause(pair, stalled);
     },
-    cutAt: (words, when) =>
+    forbid: (words) => {
+      forbidden = words;
+    },
+    cutAt: (words, when, also = () => undefined) =>
       new Promise((resolve) => {
-        trap = { words, when, sprung: resolve };
+        const sprung = (): void => {
+          also();
+          resolve();
+        };
+        trap = { words, when, sprung };
       }),
     [Symbol.asyncDispose]: async () => {
       isRefused = true;

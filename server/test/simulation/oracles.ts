@@ -1,0 +1,246 @@
+/** What must be true, whatever has happened: after every step, and when everything has come to its end. */
+import { sql } from "kysely";
+
+import { findLockedUsage, listUsages } from "../../src/accounts/key-usage.ts";
+import { checkLedger } from "../../src/billing/check.ts";
+import { countPlaces } from "../../src/channels/load.ts";
+import { loadLoads } from "../../src/channels/load-store.ts";
+import { selectChannels } from "../../src/channels/store.ts";
+import type { AttemptRow, CostRow, TaskRow } from "../../src/db/schema.ts";
+import { minuteMs } from "../../src/lib/time.ts";
+import { listPlaces } from "../../src/tasks/place-store.ts";
+import { isFinal, taskTransitions } from "../../src/tasks/state.ts";
+import { listOpenTaskIds } from "../../src/tasks/sweep-store.ts";
+import type { SimulatedVendor } from "./vendor.ts";
+import type { World } from "./world.ts";
+
+const graceMs = minuteMs;
+
+/** Cheap enough for every step. */
+export async function checkStep(world: World): Promise<void> {
+  await checkPlaces(world);
+  await checkCaps(world);
+  await checkEnds(world);
+}
+
+export async function checkBooks({ db, problems }: World): Promise<void> {
+  const { problems: found } = await checkLedger({
+    db,
+    listOpenTaskIds,
+    listUsages,
+    findLockedUsage,
+  });
+  problems.push(...found);
+}
+
+/** The counts of capped channels are what the attempts hold, and never more than the cap. */
+async function checkPlaces({ db, problems }: World): Promise<void> {
+  const counted = countPlaces(await listPlaces(db.read));
+  const stored = (await loadLoads(db.read)).filter(({ in_flight }) => in_flight > 0);
+  if (JSON.stringify(stored) !== JSON.stringify(counted)) {
+    problems.push(
+      `channel_load says ${JSON.stringify(stored)}, the attempts ${JSON.stringify(counted)}`,
+    );
+  }
+  const caps = new Map(
+    (await selectChannels(db.read)).map(({ name, caps_json }) => [
+      name,
+      JSON.parse(caps_json) as Record<string, number>,
+    ]),
+  );
+  for (const { channel, upstream_model, in_flight } of stored) {
+    const cap = caps.get(channel)?.[upstream_model] ?? Infinity;
+    if (in_flight > cap) problems.push(`${channel} has ${in_flight} of ${cap} places taken`);
+  }
+}
+
+/** No key holds and has spent more than its cap; none has more tasks in flight than it may. */
+async function checkCaps({ db, callers, problems }: World): Promise<void> {
+  const usages = await db.read.selectFrom("key_usage").selectAll().execute();
+  for (const { key_id, held, captured, in_flight } of usages) {
+    const caller = callers.find(({ keyId }) => keyId === key_id);
+    if (held + captured > (caller?.cap ?? Infinity)) problems.push(`${key_id} is past its cap`);
+    if (in_flight > (caller?.tasksInFlight ?? Infinity)) problems.push(`${key_id} has too many`);
+  }
+}
+
+/** What has ended stays as it ended, and what is past its deadline ends within a minute of service. */
+async function checkEnds(world: World): Promise<void> {
+  const { db, clock, ended, overdue, problems } = world;
+  for (const row of await db.read.selectFrom("tasks").selectAll().execute()) {
+    if (isFinal(taskTransitions, row.state)) {
+      overdue.delete(row.id);
+      const now = JSON.stringify(row);
+      const first = ended.get(row.id) ?? now;
+      ended.set(row.id, first);
+      if (first !== now) problems.push(`${row.id} ended as ${first} and is now ${now}`);
+    } else if (clock.now() > row.deadline_at) {
+      const since = overdue.get(row.id) ?? world.servedMs;
+      overdue.set(row.id, since);
+      if (world.servedMs - since > graceMs) {
+        problems.push(`${row.id} is ${row.state} a minute of service after its deadline`);
+        overdue.delete(row.id);
+      }
+    }
+  }
+}
+
+/** When nothing is under way any more. */
+export async function checkEnd(world: World): Promise<void> {
+  const { db, problems, accepted } = world;
+  await checkStep(world);
+  await checkBooks(world);
+  const tasks = await db.read.selectFrom("tasks").selectAll().execute();
+  const known = new Set(tasks.map(({ id }) => id));
+  for (const id of accepted.keys()) if (!known.has(id)) problems.push(`${id} is lost`);
+  const open = tasks.filter(({ state }) => !isFinal(taskTransitions, state));
+  problems.push(...open.map(({ id, state }) => `${id} is still ${state}`));
+  await checkOffences(world);
+  await checkBills(world, tasks);
+  await checkObjects(world);
+}
+
+/** Statements that find what is wrong: none may give a row. */
+const offences: Record<string, string> = {
+  "a task is still queued": "select task_id, state from queue",
+  "an attempt is still under way": "select id from attempts where state in ('sent', 'running')",
+  "a slot is still open": "select task_id, slot from slots where state = 'open'",
+  "money is still held": "select account_id, mode, held from balances where held <> 0",
+  "a place is still held": "select channel from channel_load where in_flight <> 0",
+  "a task has not exactly one hold and one release": `
+    select id from tasks t where 1 <> (select count(*) from ledger l where l.task_id = t.id and kind = 'hold')
+    or 1 <> (select count(*) from ledger l where l.task_id = t.id and kind = 'release')`,
+  "a task was charged for something else than its pictures": `
+    select t.id from tasks t where t.captured <>
+      (select coalesce(sum(s.captured), 0) from slots s where s.task_id = t.id and s.state = 'done')
+    or t.captured <>
+      (select coalesce(-sum(l.held), 0) from ledger l where l.task_id = t.id and l.kind = 'capture')
+    or t.captured > t.held`,
+  "a task is completed without a picture, or has one and is not": `
+    select id from tasks t where (state = 'completed') <>
+      exists (select 1 from outputs o where o.task_id = t.id)`,
+  "a slot is done without a picture, or has one and is not": `
+    select s.task_id, s.slot from slots s
+    left join outputs o on o.task_id = s.task_id and o.slot = s.slot
+    where (s.state = 'done') <> (o.slot is not null)`,
+  "a webhook is not told exactly once": `
+    select t.id from tasks t where
+      (case when t.webhook is not null and t.state in ('completed', 'failed') then 1 else 0 end) <>
+      (select count(*) from events e where e.task_id = t.id)`,
+  "a cost belongs to an attempt that failed": `
+    select c.attempt_id from costs c join attempts a on a.id = c.attempt_id where a.state = 'failed'`,
+};
+
+async function checkOffences({ db, problems }: World): Promise<void> {
+  for (const [offence, query] of Object.entries(offences)) {
+    const { rows } = await sql.raw(query).execute(db.read);
+    if (rows.length > 0) problems.push(`${offence}: ${JSON.stringify(rows.slice(0, 3))}`);
+  }
+}
+
+/** The vendors' own logs against our attempts and costs: nothing bought twice, nothing billed that we do not know of. */
+async function checkBills(world: World, tasks: readonly TaskRow[]): Promise<void> {
+  const { db, problems, vendors } = world;
+  const attempts = await db.read.selectFrom("attempts").selectAll().execute();
+  const costs = await db.read.selectFrom("costs").selectAll().execute();
+  const books: Books = {
+    attempts: new Map(attempts.map((row) => [row.id, row])),
+    costs: new Map(costs.map((row) => [row.attempt_id, row])),
+  };
+  for (const vendor of [...vendors, world.testVendor]) checkSubmits(vendor, books, problems);
+  for (const vendor of vendors) checkVendor(vendor, books, problems);
+  const bills = new Map(
+    [...vendors, world.testVendor].flatMap((vendor) =>
+      vendor.bills.map((bill) => [bill.attemptId, { ...bill, vendor }] as const),
+    ),
+  );
+  for (const row of attempts) {
+    const booked = books.costs.get(row.id)?.amount ?? 0;
+    if (row.state === "done" && booked > 0 && !bills.has(row.id)) {
+      problems.push(`${row.id} is booked at ${booked} and nobody has billed it`);
+    }
+  }
+  for (const { id } of tasks) {
+    const own = attempts.filter(({ task_id }) => task_id === id);
+    checkSlots(id, own, { bills, problems });
+  }
+}
+
+type Books = { attempts: Map<string, AttemptRow>; costs: Map<string, CostRow> };
+
+function checkSubmits(
+  { name, resend, submits, polled }: SimulatedVendor,
+  { attempts }: Books,
+  problems: string[],
+) {
+  const seen = new Set<string>();
+  for (const id of submits) {
+    if (attempts.get(id)?.channel !== name)
+      problems.push(`${name} was sent ${id}, which no row names`);
+    if (seen.has(id) && resend === "never") problems.push(`${name} was sent ${id} twice`);
+    seen.add(id);
+  }
+  // Polls go by handles that are committed: a worker that dies while it polls must leave one behind.
+  for (const id of polled) {
+    if (attempts.get(id)?.handle_json === null)
+      problems.push(`${name} was polled for ${id} without a handle`);
+  }
+}
+
+function checkVendor(
+  { name, bills }: SimulatedVendor,
+  { attempts, costs }: Books,
+  problems: string[],
+) {
+  const billed = new Set<string>();
+  for (const { attemptId, amount } of bills) {
+    if (billed.has(attemptId)) problems.push(`${name} billed ${attemptId} twice`);
+    billed.add(attemptId);
+    const state = attempts.get(attemptId)?.state;
+    const cost = costs.get(attemptId);
+    if (cost === undefined) {
+      problems.push(`${name} billed ${attemptId}, which is ${state}, and no cost is booked`);
+    } else if (state === "done" && cost.amount !== amount) {
+      problems.push(`${name} billed ${attemptId} ${amount}, and ${cost.amount} is booked`);
+    } else if (state === "unknown" && cost.fate !== "wasted") {
+      problems.push(`${attemptId} is unknown, and its cost is not waste`);
+    }
+  }
+}
+
+type BilledBy = { attemptId: string; slots: readonly number[]; vendor: SimulatedVendor };
+
+/** A picture is bought once; once more only where a channel was told to try again after an unknown outcome. */
+function checkSlots(
+  taskId: string,
+  attempts: readonly AttemptRow[],
+  { bills, problems }: { bills: ReadonlyMap<string, BilledBy>; problems: string[] },
+): void {
+  const bought = new Map<number, BilledBy[]>();
+  for (const { id } of attempts) {
+    const bill = bills.get(id);
+    for (const slot of bill?.slots ?? []) {
+      if (bill !== undefined) bought.set(slot, [...(bought.get(slot) ?? []), bill]);
+    }
+  }
+  for (const [slot, buys] of bought) {
+    const retried = attempts.filter(
+      ({ state, channel, slots_json }) =>
+        state === "unknown" &&
+        channel === "jobs" &&
+        (JSON.parse(slots_json) as number[]).includes(slot),
+    ).length;
+    if (buys.length > 1 + Math.min(1, retried)) {
+      const names = buys.map(({ vendor, attemptId }) => `${vendor.name} ${attemptId}`).join(", ");
+      problems.push(`slot ${slot} of ${taskId} was bought ${buys.length} times: ${names}`);
+    }
+  }
+}
+
+/** Every picture that a row names is stored, whole. */
+async function checkObjects({ db, storage, problems }: World): Promise<void> {
+  const outputs = await db.read.selectFrom("outputs").selectAll().execute();
+  for (const { task_id, object, bytes } of outputs) {
+    if (storage.objects.get(object) !== bytes) problems.push(`a picture of ${task_id} is gone`);
+  }
+}
