@@ -161,8 +161,8 @@ async function exchange(
       ...(hosts === undefined ? {} : { hosts }),
     });
     if (reply.status >= 300 && reply.status < 400) throw refuseRedirect(verb, reply);
-    const bytes = reply.status >= 400 ? await readBeginning(reply) : await readWhole(reply);
-    if (bytes.length > longReplyBytes) await awaitTurn();
+    const bytes =
+      reply.status >= 400 ? await readBeginning(reply) : await readWhole(reply, awaitTurn);
     return {
       status: reply.status,
       headers: reply.headers,
@@ -184,21 +184,16 @@ function refuseRedirect(verb: VendorRequest["verb"], reply: EgressReply): Provid
   );
 }
 
-/**
- * Into one piece of the announced length where there is one: gathered and then joined, a picture's reply
- * would be in memory twice. Nothing is written, so nothing is taken, before bytes come.
- */
-async function readWhole(reply: EgressReply): Promise<Uint8Array> {
-  const announced = parseCount(reply.headers["content-length"]);
-  // A length that is too long is for the reply itself to refuse.
-  if (announced === undefined || announced > replyBytesMaxDefault) return reply.read();
-  const whole = Buffer.allocUnsafeSlow(announced);
+/** The pieces of a long reply are joined in its turn: until then they are in memory once. */
+async function readWhole(reply: EgressReply, awaitTurn: () => Promise<void>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of reply.body) {
-    whole.set(chunk, length);
+    chunks.push(chunk);
     length += chunk.length;
   }
-  return whole.subarray(0, length);
+  if (length > longReplyBytes) await awaitTurn();
+  return Buffer.concat(chunks, length);
 }
 
 /** The status of an error says what happened, so a body that is cut, endless or slow loses nothing. */
