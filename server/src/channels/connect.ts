@@ -3,6 +3,7 @@ import type { Egress } from "../lib/egress.ts";
 import type { Adapter } from "../providers/adapter.ts";
 import { loadProvider } from "../providers/registry.ts";
 import type { CatalogueRow } from "../providers/registry.ts";
+import { createReplies } from "../providers/replies.ts";
 import { createSend } from "../providers/request.ts";
 import type { ChannelSettings } from "./settings.ts";
 
@@ -31,6 +32,7 @@ export type ConnectorDeps = {
  */
 export function createConnector({ openEgress, allow, models }: ConnectorDeps): Connector {
   const ways = new Map<string, Egress>();
+  const replies = createReplies();
   const wayOf = (own: readonly string[]): Egress => {
     const all = [...new Set([...allow, ...own])].toSorted();
     const key = all.join();
@@ -41,7 +43,7 @@ export function createConnector({ openEgress, allow, models }: ConnectorDeps): C
   return {
     connect: ({ provider, baseUrl, settings, allow: own }, secret) => {
       const egress = wayOf(own);
-      const send = createSend(egress);
+      const send = createSend(egress, replies);
       const adapter = loadProvider(provider).create(
         { baseUrl, secret, settings },
         { send, models },

@@ -12,9 +12,10 @@ import { EgressError } from "../lib/egress.ts";
 import type { Egress, EgressReply } from "../lib/egress.ts";
 import { redact } from "../lib/log.ts";
 import { dayMs, hourMs, minuteMs, secondMs } from "../lib/time.ts";
-import { nextTurn } from "../lib/turn.ts";
 import { ProviderError } from "./adapter.ts";
 import type { Call, Health } from "./adapter.ts";
+import { createReplies } from "./replies.ts";
+import type { Replies } from "./replies.ts";
 
 export type VendorRequest = {
   /** Decides what a failure after the send means: only a submit can begin work. */
@@ -51,8 +52,6 @@ export type Send = (request: VendorRequest, call: Call) => Promise<VendorReply>;
 const replyBytesMaxDefault = 64 * 1_048_576;
 /** Error bodies are short; what follows says nothing more. */
 const errorBytesMax = 65_536;
-/** From here on parsing a reply takes a millisecond and more. */
-const longReplyBytes = 262_144;
 const excerptLengthMax = 300;
 const excerptBytesMax = 2_048;
 /** A safety net only: a submit is called off by its signal, at the channel's time limit. */
@@ -61,9 +60,9 @@ const quickReplyMs = 30 * secondMs;
 /** What common clients allow, so that no server is silent for longer within a reply. */
 const gapMsMax = 5 * minuteMs;
 
-export function createSend(egress: Egress): Send {
-  const way = { egress, awaitTurn: createTurns() };
-  return (request, call) => exchange(way, request, call);
+/** Ways to different hosts that belong to one process share their `replies`. */
+export function createSend(egress: Egress, replies: Replies = createReplies()): Send {
+  return (request, call) => exchange({ egress, replies }, request, call);
 }
 
 /** The body of a successful reply. Throws a `ProviderError` (`garbled`) when it has another shape. */
@@ -130,16 +129,8 @@ export async function reportHealth(ask: () => Promise<Health>): Promise<Health> 
   }
 }
 
-type Way = { egress: Egress; awaitTurn: () => Promise<void> };
-
-/** A turn of the event loop for each who waits: replies that end together would else be parsed in one. */
-function createTurns(): () => Promise<void> {
-  let last = Promise.resolve();
-  return () => (last = last.then(nextTurn));
-}
-
 async function exchange(
-  { egress, awaitTurn }: Way,
+  { egress, replies }: { egress: Egress; replies: Replies },
   request: VendorRequest,
   call: Call,
 ): Promise<VendorReply> {
@@ -161,14 +152,14 @@ async function exchange(
       ...(hosts === undefined ? {} : { hosts }),
     });
     if (reply.status >= 300 && reply.status < 400) throw refuseRedirect(verb, reply);
-    const bytes =
-      reply.status >= 400 ? await readBeginning(reply) : await readWhole(reply, awaitTurn);
-    return {
-      status: reply.status,
+    const { status } = reply;
+    const present = (bytes: Uint8Array): VendorReply => ({
+      status,
       headers: reply.headers,
       json: readJson(bytes),
       excerpt: excerptOf(bytes, headers),
-    };
+    });
+    return status >= 400 ? present(await readBeginning(reply)) : await replies.take(reply, present);
   } catch (error) {
     if (!(error instanceof EgressError)) throw error;
     throw describeFailure(verb, error);
@@ -182,18 +173,6 @@ function refuseRedirect(verb: VendorRequest["verb"], reply: EgressReply): Provid
     verb === "poll" ? "garbled" : "bad_request",
     `HTTP ${reply.status}: redirects are not followed; check the channel's base URL`,
   );
-}
-
-/** The pieces of a long reply are joined in its turn: until then they are in memory once. */
-async function readWhole(reply: EgressReply, awaitTurn: () => Promise<void>): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of reply.body) {
-    chunks.push(chunk);
-    length += chunk.length;
-  }
-  if (length > longReplyBytes) await awaitTurn();
-  return Buffer.concat(chunks, length);
 }
 
 /** The status of an error says what happened, so a body that is cut, endless or slow loses nothing. */

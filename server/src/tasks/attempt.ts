@@ -7,7 +7,7 @@ import type { Permit, Verdict } from "../channels/breaker.ts";
 import type { Channel } from "../channels/channel.ts";
 import type { OutputPromise } from "../images/outputs.ts";
 import { ProviderError } from "../providers/adapter.ts";
-import type { Call, FailureKind, Job, Picture, Step } from "../providers/adapter.ts";
+import type { Adapter, Call, FailureKind, Job, Picture, Step } from "../providers/adapter.ts";
 import { commitFailure, commitPictures } from "./attempt-end.ts";
 import { saveHandle } from "./attempt-store.ts";
 import { commitStep, Fenced, outlast, pause } from "./engine.ts";
@@ -33,8 +33,8 @@ export type AttemptInput = {
 type Finished = Extract<Step, { status: "done" }>;
 
 const pollPauseMaxMs = 30_000;
-/** What a call that makes pictures takes in memory besides its references: the picture itself. */
-const callBytes = 8 * 2 ** 20;
+/** What is drawn within a poll takes the picture's memory too; what vendors send is weighed when it comes. */
+const drawnBytes = 8 * 2 ** 20;
 /** For the poll that asks once more when an attempt's time is up. */
 const lastPollMs = 30_000;
 
@@ -169,18 +169,21 @@ async function call(
   // A submit is never abandoned because the worker stops: its answer may be a paid picture.
   const signal = verb === "submit" ? expired.signal : AbortSignal.any([expired.signal, run.signal]);
   try {
-    const reads = adapter.readsReferencesOn === verb ? callBytes + referenceBytes(job) : 0;
-    return await deps.requestBytes.run(run.task.accountId, reads, async () => {
-      // Where it may be sent again under its id, whoever holds the task next does so: a stop is not a try.
-      if (run.signal.aborted && adapter.resend === "safe") throw new Fenced(run.task.id);
-      if (signal.aborted || run.signal.aborted || !run.isTrusted()) {
-        throw new OwnFailure("unavailable", `the ${verb} was called off before it was sent`);
-      }
-      const context: Call = { attemptId: attempt.id, now: deps.clock.now(), signal };
-      return verb === "poll" && adapter.poll !== undefined && attempt.handle !== null
-        ? adapter.poll(job, attempt.handle, context)
-        : adapter.submit(job, context);
-    });
+    return await deps.requestBytes.run(
+      run.task.accountId,
+      weightOf(adapter, verb, job),
+      async () => {
+        // Where it may be sent again under its id, whoever holds the task next does so: a stop is not a try.
+        if (run.signal.aborted && adapter.resend === "safe") throw new Fenced(run.task.id);
+        if (signal.aborted || run.signal.aborted || !run.isTrusted()) {
+          throw new OwnFailure("unavailable", `the ${verb} was called off before it was sent`);
+        }
+        const context: Call = { attemptId: attempt.id, now: deps.clock.now(), signal };
+        return verb === "poll" && adapter.poll !== undefined && attempt.handle !== null
+          ? adapter.poll(job, attempt.handle, context)
+          : adapter.submit(job, context);
+      },
+    );
   } catch (error) {
     if (verb === "poll" && run.signal.aborted) throw new Fenced(run.task.id);
     throw error;
@@ -189,7 +192,10 @@ async function call(
   }
 }
 
-function referenceBytes(job: Job): number {
+/** Bytes of our own that a call holds in memory: a request's pictures stay there until it is answered. */
+function weightOf(adapter: Adapter, verb: "submit" | "poll", job: Job): number {
+  if (adapter.readsReferencesOn !== verb) return 0;
   const pictures = job.mask === null ? job.references : [...job.references, job.mask];
-  return pictures.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const references = pictures.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return verb === "poll" ? references + drawnBytes : references;
 }
