@@ -7,6 +7,7 @@ import type { Config } from "../config.ts";
 import { openInstallation, roles } from "../installation.ts";
 import type { Installation, Role } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
+import { releaseMemory } from "../lib/heap.ts";
 import { UsageError } from "./command.ts";
 import { makeFirstKey, makeSample } from "./first-start.ts";
 
@@ -25,6 +26,7 @@ export async function serve(config: Config, args: readonly string[]): Promise<nu
   // A process that is killed would not write it, and the next start would be slow again.
   flushCompileCache();
   if (role !== "worker") await welcome(installation, app, { address, role });
+  releaseMemory();
   return stopped;
 }
 
