@@ -1,13 +1,16 @@
 /** Starts and ends the servers that are measured; each is a process of its own. */
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 export type Server = {
   url: string;
+  pid: number;
   /** Everything on standard output so far. */
   output(): string;
   /** Milliseconds from the spawn to the ready line. */
@@ -21,6 +24,40 @@ const root = join(import.meta.dirname, "..");
 
 export function startBare(task: string): Promise<Server> {
   return start(["bench/bare-server.ts", task], {});
+}
+
+/** An upstream that answers `together` requests at a time. */
+export function startVendor(together: number): Promise<Server> {
+  return start(["bench/vendor-emulator.ts", String(together)], {});
+}
+
+/** Portkey says on standard output that it is ready, but not where; the port is the caller's to choose. */
+export async function startPortkey(): Promise<Server> {
+  const port = await findFreePort();
+  const program = "bench/node_modules/@portkey-ai/gateway/build/start-server.js";
+  const url = `http://127.0.0.1:${port}`;
+  const env = { NODE_ENV: "production" };
+  return start([program, `--port=${port}`, "--headless"], env, async () => {
+    for (;;) {
+      if (
+        await fetch(url).then(
+          ({ ok }) => ok,
+          () => false,
+        )
+      )
+        return url;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  });
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 export type Gateway = Server & { token: string; folder: string };
@@ -54,7 +91,26 @@ async function findToken(server: Server): Promise<string> {
   }
 }
 
-async function start(args: string[], env: Record<string, string>): Promise<Server> {
+/** Runs an operator's command on a gateway's folder; what it prints as JSON. */
+export async function runCommand<Body>(
+  { folder }: Gateway,
+  args: readonly string[],
+): Promise<Body> {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["server/src/main.ts", ...args, "--json"],
+    { cwd: root, env: { ...process.env, DARKROOM_DATA: folder } },
+  );
+  // The bench reads what it needs of it, and ends where that is not there.
+  return JSON.parse(stdout) as Body;
+}
+
+/** `untilReady` tells the address of a server that does not print it. */
+export async function start(
+  args: string[],
+  env: Record<string, string>,
+  untilReady?: () => Promise<string>,
+): Promise<Server> {
   const begun = performance.now();
   const child = spawn(process.execPath, args, {
     cwd: root,
@@ -70,9 +126,11 @@ async function start(args: string[], env: Record<string, string>): Promise<Serve
       if (ready !== undefined) resolve(ready);
     });
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+    void untilReady?.().then(resolve);
   });
   return {
     url,
+    pid: child.pid ?? 0,
     readyMs: performance.now() - begun,
     output: () => output,
     rssMb: () => readRss(child),

@@ -1,6 +1,9 @@
 /** `npm run bench [-- SUITE …]`: prints one table a suite. */
+import { benchDelivery } from "./delivery.ts";
 import { benchProcess } from "./process.ts";
+import { benchScale } from "./scale.ts";
 import { benchSubmit } from "./submit.ts";
+import { benchVendors } from "./vendors.ts";
 
 const rounds = 5;
 const secondsARound = 5;
@@ -8,6 +11,9 @@ const secondsARound = 5;
 const suites: Record<string, () => Promise<void>> = {
   submit: () => benchSubmit(rounds, secondsARound),
   process: benchProcess,
+  vendors: benchVendors,
+  delivery: benchDelivery,
+  scale: benchScale,
 };
 
 const wanted = process.argv.slice(2);

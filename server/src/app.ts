@@ -29,7 +29,7 @@ export function createApp(installation: Installation, role: Role = "all"): App {
   const engine = createEngine(installation, state, role);
   const http =
     role === "worker"
-      ? createHealthServer(installation, state)
+      ? createHealthServer(installation, engine, state)
       : createHttp(installation, engine, state);
   let release = (): void => {};
   let starting: Promise<string> | null = null;

@@ -26,6 +26,8 @@ test("an empty environment gives the documented defaults", () => {
       drainMs: 0,
       publicUrl: null,
       bodyBytesMax: 33_554_432,
+      dialectWaitMs: 290_000,
+      metricsToken: null,
     },
     data: {
       folder,
@@ -63,6 +65,7 @@ test("every variable reaches its place", () => {
     DARKROOM_DRAIN_SECONDS: "30",
     DARKROOM_SECRET_FILE: "/run/secrets/darkroom",
     DARKROOM_BODY_LIMIT: "1024",
+    DARKROOM_DIALECT_WAIT: "8",
     DARKROOM_RESULT_TTL: "10, flux-2-pro=20,gemini-2.5-flash-image-preview=30",
     DARKROOM_UPLOAD_TTL: "2",
     DARKROOM_TASK_DEADLINE: "3",
@@ -86,6 +89,8 @@ test("every variable reaches its place", () => {
       drainMs: 30_000,
       publicUrl: "https://pictures.example.com/api",
       bodyBytesMax: 1_024,
+      dialectWaitMs: 8_000,
+      metricsToken: null,
     },
     data: {
       folder: resolve("/srv/darkroom"),
@@ -135,6 +140,12 @@ test("a vendor's key is shown by no print of the configuration and by no refusal
     `${inspect(config, { depth: 9 })}${JSON.stringify(config)}${problem}`,
     /very-secret/,
   );
+});
+
+test("the token that opens the metrics is read, and shown by no print", () => {
+  const { http } = parseConfig({ DARKROOM_METRICS_TOKEN: "watch-me" });
+  assert.equal(http.metricsToken?.reveal(), "watch-me");
+  assert.doesNotMatch(`${inspect(http)}${JSON.stringify(http)}`, /watch-me/);
 });
 
 test("a configuration cannot be changed", () => {

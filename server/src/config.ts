@@ -23,6 +23,10 @@ export type Config = {
     /** Address that callers use: an origin with an optional path, no trailing slash; null when not set. */
     readonly publicUrl: string | null;
     readonly bodyBytesMax: number;
+    /** How long requests of the waiting dialects wait for their pictures. */
+    readonly dialectWaitMs: number;
+    /** What opens `/metrics` to other machines. */
+    readonly metricsToken: Hidden | null;
   };
   readonly data: {
     /** Absolute path. */
@@ -129,6 +133,8 @@ function createConfig(values: Values): Config {
       drainMs: (values.DARKROOM_DRAIN_SECONDS ?? (url === undefined ? 0 : 5)) * secondMs,
       publicUrl: values.DARKROOM_PUBLIC_URL ?? null,
       bodyBytesMax: values.DARKROOM_BODY_LIMIT,
+      dialectWaitMs: values.DARKROOM_DIALECT_WAIT,
+      metricsToken: values.DARKROOM_METRICS_TOKEN ?? null,
     }),
     data: Object.freeze({
       folder,

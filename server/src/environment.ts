@@ -107,6 +107,12 @@ export const environment = z.object({
     unit: "bytes",
     meaning: "Largest request body. Pictures beyond it go through `POST /v1/uploads/images`.",
   }),
+  DARKROOM_DIALECT_WAIT: define("290", acceptSeconds(), {
+    unit: "seconds",
+    meaning:
+      "How long a request of the OpenAI or Gemini dialect waits for its pictures; then it is told the " +
+      "task's id with 504. Clients on Node's `fetch` give up after 300 and send the request again.",
+  }),
   DARKROOM_RESULT_TTL: define("86400", acceptResultTtl(), {
     unit: "seconds",
     meaning:
@@ -171,6 +177,13 @@ export const environment = z.object({
       meaning: "Time zone in which usage reports begin a day, unless the caller names one (`tz`).",
     },
   ),
+  DARKROOM_METRICS_TOKEN: defineOptional("not set", acceptKey(), {
+    unit: "",
+    meaning:
+      "Who sends it as a Bearer token may read `/metrics`. Without it only requests from this " +
+      "machine may, and none that a proxy has passed on.",
+    secret: true,
+  }),
   DARKROOM_LOG_LEVEL: define("info", acceptLogLevel(), {
     unit: "",
     meaning: `One of ${logLevels.join(", ")}. The log goes to standard error as JSON lines.`,

@@ -162,7 +162,7 @@ onEachDatabase((_name, setup) => {
       [{ tiers: [] }, /tiers are missing/],
       [{ priority: 1_001 }, /priority 1001 cannot be used; .* from -1000 to 1000/],
       [{ weight: -1 }, /weight -1 cannot be used/],
-      [{ timeoutMs: 999 }, /timeout 999 cannot be used/],
+      [{ timeoutMs: 999 }, /timeout of 0.999 seconds cannot be used; give 1 to 86400 seconds/],
       [{ caps: { "gpt-image-1": 2 } }, /"gpt-image-1" is not served; use \* or gpt-image-2/],
       [{ caps: { "*": 0 } }, /cap of \* 0 cannot be used/],
       [{ allow: ["10.0.0.0/33"] }, /allow: "10\.0\.0\.0\/33" is not a range/],

@@ -56,10 +56,7 @@ export function checkChannel(
       max: costRatioPpmMax,
     }),
     caps: checkCaps(wish.caps ?? defaultCaps(provider, models), models),
-    timeoutMs: checkWhole("timeout", wish.timeoutMs ?? provider.timeoutMs, {
-      min: secondMs,
-      max: dayMs,
-    }),
+    timeoutMs: checkTimeout(wish.timeoutMs ?? provider.timeoutMs),
     unknownOutcome: wish.unknownOutcome ?? "fail",
     allow: checkAllow(wish.allow ?? []),
     settings: checkSettings(provider, wish.settings ?? {}),
@@ -179,6 +176,17 @@ function checkAllow(entries: readonly string[]): string[] {
     throw invalid("allow", `allow: ${error instanceof Error ? error.message : String(error)}`);
   }
   throw invalid("allow", `allow: at most ${cidrsMax} networks`);
+}
+
+/** Operators write it in seconds. */
+function checkTimeout(timeoutMs: number): number {
+  if (Number.isSafeInteger(timeoutMs) && timeoutMs >= secondMs && timeoutMs <= dayMs) {
+    return timeoutMs;
+  }
+  throw invalid(
+    "timeout",
+    `timeout of ${timeoutMs / secondMs} seconds cannot be used; give 1 to ${dayMs / secondMs} seconds`,
+  );
 }
 
 function checkSettings(provider: Provider, settings: JsonObject): JsonObject {

@@ -85,6 +85,12 @@ test("a report that says no output, or of a model without rates, is no report of
   assert.equal(findRates("constructor"), null);
 });
 
+test("a dated snapshot of a model has the model's rates, another model's name has not", () => {
+  assert.deepEqual(findRates("gpt-image-2-2026-04-21"), findRates("gpt-image-2"));
+  assert.deepEqual(findRates("gpt-image-2.6-flare"), findRates("gpt-image-2.5-flare"));
+  assert.equal(findRates("gpt-image-2-large"), null);
+});
+
 test("a figure that is no amount of money is not booked", () => {
   const gpt = { ...work, upstreamModel: "gpt-image-2" };
   for (const cost of [-1, 0.5, NaN, Infinity, 1e12]) {

@@ -122,6 +122,8 @@ function parseCaps(text: string): Record<string, number> {
     if (name !== undefined) return [name, Number(places)];
     throw new UsageError(`--caps "${entry}" is not *=PLACES or UPSTREAM=PLACES`);
   });
+  const twice = entries.find(([name], index) => entries.findIndex(([one]) => one === name) < index);
+  if (twice !== undefined) throw new UsageError(`--caps "${twice[0]}" stands there twice`);
   return Object.fromEntries(entries);
 }
 

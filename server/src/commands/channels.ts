@@ -170,7 +170,7 @@ async function examine(installation: Installation, input: CommandInput) {
 
 async function disable({ db, clock }: Installation, input: CommandInput) {
   const name = input.word(0) ?? "";
-  const reason = input.option("reason") ?? "disabled by the operator";
+  const reason = input.option("reason")?.trim() || "disabled by the operator";
   const now = clock.now();
   await db.transaction((tx) => disableChannel(tx, name, { reason, now }));
   await db.durable();

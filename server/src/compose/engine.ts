@@ -1,6 +1,7 @@
 /** The engine: everything that moves tasks, with the parts it stands on. */
 import { createBreakers } from "../channels/breaker.ts";
 import { createSandboxChannel } from "../channels/channels.ts";
+import { countVerdicts } from "../channels/verdict-counts.ts";
 import { createPictureProcesses } from "../images/processes.ts";
 import type { Installation, Role } from "../installation.ts";
 import { createGate } from "../lib/gate.ts";
@@ -37,7 +38,7 @@ export function createEngine(
   const upstreams = composeChannels(installation, builtIn, { appliesEnvironment: runsTasks });
   const { channels } = upstreams;
   const resultTtlMs = createResultTtl(results, catalogue);
-  const breakers = createBreakers({ clock });
+  const { breakers, readCounts } = countVerdicts(createBreakers({ clock }));
   const upward = { egress, channels, breakers };
   const shared = { db, clock, random, ids, log, storage, pictures, ...upward, catalogue };
   const requestBytes = createGate(128 * 2 ** 20);
@@ -55,6 +56,7 @@ export function createEngine(
     deps,
     webhooks: webhooks.verbs,
     liveApiNodes: node.liveApiNodes,
+    work: { tasksInHand: () => worker.tasksInHand, readVerdicts: readCounts },
     start: async () => {
       await node.start();
       await wakeUps.start();

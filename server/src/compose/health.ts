@@ -3,9 +3,12 @@ import type { FastifyInstance } from "fastify";
 
 import { loadOverrides } from "../billing/prices.ts";
 import { registerHealth } from "../http/health.ts";
+import { registerMetrics } from "../http/metrics.ts";
 import { createServer } from "../http/server.ts";
 import type { Installation } from "../installation.ts";
+import type { Engine } from "./engine.ts";
 import type { HttpState } from "./http.ts";
+import { composeMetrics } from "./metrics.ts";
 
 export function composeReadiness({ db, storage }: Installation) {
   return {
@@ -14,8 +17,12 @@ export function composeReadiness({ db, storage }: Installation) {
   };
 }
 
-/** Serves `/healthz` and `/readyz`; not yet listening. */
-export function createHealthServer(installation: Installation, state: HttpState): FastifyInstance {
+/** Serves `/healthz`, `/readyz` and `/metrics`; not yet listening. */
+export function createHealthServer(
+  installation: Installation,
+  { work }: Pick<Engine, "work">,
+  state: HttpState,
+): FastifyInstance {
   const { config, clock, ids, log, version } = installation;
   const { bodyBytesMax } = config.http;
   const isDraining = (): boolean => state.isDraining;
@@ -23,5 +30,6 @@ export function createHealthServer(installation: Installation, state: HttpState)
   const readinessChecks = composeReadiness(installation);
   const isLeaving = (): boolean => state.isLeaving;
   registerHealth(http, { clock, log, version, isDraining: isLeaving, readinessChecks });
+  registerMetrics(http, composeMetrics(http, installation, work));
   return http;
 }

@@ -17,6 +17,7 @@ import { composeAdmission } from "./admission.ts";
 import type { Engine } from "./engine.ts";
 import { composeWaiting } from "./waiting.ts";
 import { composeReadiness } from "./health.ts";
+import { composeMetrics } from "./metrics.ts";
 
 export type HttpState = {
   /** Where the server listens; empty until it does. */
@@ -29,7 +30,7 @@ export type HttpState = {
 /** The HTTP server with its routes, not yet listening. */
 export function createHttp(
   installation: Installation,
-  { deps: engineDeps, webhooks, liveApiNodes }: Engine,
+  { deps: engineDeps, webhooks, liveApiNodes, work }: Engine,
   state: HttpState,
 ) {
   const { config, clock, ids, log, db, storage, catalogue, version } = installation;
@@ -81,6 +82,7 @@ export function createHttp(
     ...composeWaiting(http, { ...deps, readTask }),
     deadlineMs,
     bodyBytesMax: config.http.bodyBytesMax,
+    dialectWaitMs: config.http.dialectWaitMs,
     cancelTask: async ({ caller, taskId, language }) => {
       // What a poll no longer shows cannot be cancelled either.
       if ((await readTask({ ...caller, taskId, language })) === null) return null;
@@ -93,5 +95,6 @@ export function createHttp(
       return saveUpload({ ...linked, ...config.uploads }, input);
     },
     readinessChecks: composeReadiness(installation),
+    ...composeMetrics(http, installation, work),
   });
 }

@@ -19,6 +19,8 @@ import type { GenerationsDeps } from "./generations.ts";
 import { registerGenerations } from "./generations.ts";
 import type { HealthDeps } from "./health.ts";
 import { registerHealth } from "./health.ts";
+import type { MetricsDeps } from "./metrics.ts";
+import { registerMetrics } from "./metrics.ts";
 import type { ModelsDeps } from "./models.ts";
 import { registerModels } from "./models.ts";
 import type { PricingDeps } from "./pricing.ts";
@@ -45,6 +47,7 @@ export type RoutesDeps = BalanceDeps &
   FilesDeps &
   GenerationsDeps &
   HealthDeps &
+  MetricsDeps &
   ModelsDeps &
   PricingDeps &
   TaskListDeps &
@@ -72,6 +75,7 @@ export function registerRoutes(app: FastifyInstance, deps: RoutesDeps): FastifyI
   registerGemini(app, deps);
   registerBfl(app, deps);
   registerHealth(app, deps);
+  registerMetrics(app, deps);
   registerEstimate(app, deps);
   registerPricing(app, deps);
   registerDocs(app, deps);

@@ -66,11 +66,13 @@ export function parseQuery<T>(schema: z.ZodType<T>, query: unknown): T {
   if (isMissing) {
     throw new AppError("missing_parameter", `query parameter ${param} is missing`, { param });
   }
-  throw new AppError(
-    "invalid_parameter",
-    `query parameter ${param} is not valid: ${issue?.message ?? "it is not known"}`,
-    { param },
+  const isRepeated = Object.entries(query ?? {}).some(
+    ([name, value]) => name === param && Array.isArray(value),
   );
+  const problem = isRepeated
+    ? "is given more than once; send it once"
+    : `is not valid: ${issue?.message ?? "it is not known"}`;
+  throw new AppError("invalid_parameter", `query parameter ${param} ${problem}`, { param });
 }
 
 /** The language of error texts: trimmed, in any letter case; everything that is not one reads as `en`. */

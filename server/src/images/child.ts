@@ -1,9 +1,9 @@
 /** The program of a picture process: reads jobs from its parent, one at a time, and answers each. */
-import { clean, inspect, inspectMask, restrictSharp } from "./operations.ts";
+import { clean, cleanMask, inspect, inspectMask, restrictSharp } from "./operations.ts";
 import { PictureError } from "./picture.ts";
 import type { Answer, Job, OperationName, Output } from "./protocol.ts";
 
-const onStrangers = { inspect, clean, inspectMask };
+const onStrangers = { inspect, clean, cleanMask, inspectMask };
 
 restrictSharp();
 // The parent may be gone with work under way here; nothing is worth finishing then, and a normal exit
@@ -45,6 +45,7 @@ async function perform(job: Job): Promise<Output<OperationName>> {
       );
     case "inspect":
     case "clean":
+    case "cleanMask":
     case "inspectMask":
       return onStrangers[operation](input.bytes, input.limits);
   }

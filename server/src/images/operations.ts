@@ -15,6 +15,9 @@ import type { PictureFormat } from "./sniff.ts";
 /** Ends before the supervisor's own deadline, so that a slow picture does not cost the process. */
 const decodeSecondsMax = 9;
 
+/** OpenAI takes masks below this. */
+const maskBytesMax = 4 * 2 ** 20;
+
 export type Opened = { format: PictureFormat; container: Container; metadata: Metadata };
 
 /** Restricts libvips to the four formats from memory and to one thread, without caches. Call once. */
@@ -70,6 +73,44 @@ export async function inspectMask(
     openSharp(bytes, limits).extractChannel("alpha").raw().toBuffer(),
   );
   return { info, transparentPixels: countZeros(alpha) };
+}
+
+/** As in `PictureProcesses.cleanMask`; `bytes` is null when the picture may stay as it is. */
+export async function cleanMask(
+  bytes: Uint8Array,
+  limits: PictureLimits,
+): Promise<{ bytes: Uint8Array | null; info: PictureInfo }> {
+  const { metadata } = await openPicture(bytes, limits);
+  if (!metadata.hasAlpha) return clean(bytes, limits);
+  const { data: alpha, info } = await decoding(() =>
+    openSharp(bytes, limits)
+      .autoOrient()
+      .extractChannel("alpha")
+      .toColourspace("b-w")
+      .raw()
+      .toBuffer({ resolveWithObject: true }),
+  );
+  let encoded = await encodeAlpha(alpha, info);
+  if (encoded.length >= maskBytesMax) {
+    // Only where it is wholly transparent does a mask say anything; the rest may be evened out.
+    for (const [index, value] of alpha.entries()) alpha[index] = value === 0 ? 0 : 255;
+    encoded = await encodeAlpha(alpha, info);
+  }
+  return { bytes: encoded, info: describe("png", await readMetadata(encoded, limits)) };
+}
+
+/** A black picture with this alpha channel: colours under a mask mean nothing, and cost bytes. */
+function encodeAlpha(
+  alpha: Uint8Array,
+  { width, height }: { width: number; height: number },
+): Promise<Uint8Array> {
+  const create = { width, height, channels: 3, background: "#000000" } as const;
+  return sharp({ create })
+    .joinChannel(Buffer.from(alpha.buffer, alpha.byteOffset, alpha.length), {
+      raw: { width, height, channels: 1 },
+    })
+    .png()
+    .toBuffer();
 }
 
 export async function openPicture(bytes: Uint8Array, limits: PictureLimits): Promise<Opened> {

@@ -75,6 +75,15 @@ export type PictureProcesses = {
     bytes: Uint8Array,
     limits: PictureLimits,
   ): Promise<{ bytes: Uint8Array; info: PictureInfo }>;
+  /**
+   * A stranger's mask made safe like any picture, and into what every vendor takes: a PNG with an alpha
+   * channel and nothing else, below 4 MB wherever the alpha channel allows it. One without an alpha
+   * channel is cleaned as a picture, for the mask rules to refuse. Throws `PictureError`.
+   */
+  cleanMask(
+    bytes: Uint8Array,
+    limits: PictureLimits,
+  ): Promise<{ bytes: Uint8Array; info: PictureInfo }>;
   /** Facts for mask rules; a mask without an alpha channel has no transparent pixel. Throws `PictureError`. */
   inspectMask(
     bytes: Uint8Array,

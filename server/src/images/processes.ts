@@ -8,7 +8,7 @@ import type { Clock } from "../lib/time.ts";
 import { ProcessEnded, startPictureProcess } from "./picture-process.ts";
 import type { PictureProcess } from "./picture-process.ts";
 import { PictureError } from "./picture.ts";
-import type { PictureProcesses } from "./picture.ts";
+import type { PictureInfo, PictureProcesses } from "./picture.ts";
 import type { Input, OperationName, Output } from "./protocol.ts";
 import { checkHeader } from "./sniff.ts";
 
@@ -54,10 +54,8 @@ export function createPictureProcesses(deps: PictureProcessesDeps): PicturePool 
   const { decodeMs, convertMs } = pool.limits;
   return {
     inspect: (bytes, limits) => runStranger(pool, "inspect", { bytes, limits }, decodeMs),
-    clean: async (bytes, limits) => {
-      const cleaned = await runStranger(pool, "clean", { bytes, limits }, decodeMs);
-      return { bytes: cleaned.bytes ?? bytes, info: cleaned.info };
-    },
+    clean: (bytes, limits) => runCleaning(pool, "clean", { bytes, limits }),
+    cleanMask: (bytes, limits) => runCleaning(pool, "cleanMask", { bytes, limits }),
     inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", { bytes, limits }, decodeMs),
     convert: (bytes, limits, conversion) =>
       pool.outputs.run(() =>
@@ -128,6 +126,15 @@ async function runStranger<Name extends Exclude<OperationName, "draw">>(
       cause: error,
     });
   }
+}
+
+async function runCleaning(
+  pool: Pool,
+  operation: "clean" | "cleanMask",
+  input: Input<"clean">,
+): Promise<{ bytes: Uint8Array; info: PictureInfo }> {
+  const { bytes, info } = await runStranger(pool, operation, input, pool.limits.decodeMs);
+  return { bytes: bytes ?? input.bytes, info };
 }
 
 /** Our own work: a process that ends meanwhile is not the drawing's fault, so it gets another one. */

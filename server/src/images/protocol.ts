@@ -14,6 +14,7 @@ type Stranger = { bytes: Uint8Array; limits: PictureLimits };
 export type Operations = {
   inspect: { input: Stranger; output: PictureInfo };
   clean: { input: Stranger; output: { bytes: Uint8Array | null; info: PictureInfo } };
+  cleanMask: { input: Stranger; output: { bytes: Uint8Array | null; info: PictureInfo } };
   inspectMask: { input: Stranger; output: { info: PictureInfo; transparentPixels: number } };
   convert: { input: Stranger & { conversion: Conversion }; output: Uint8Array };
   composite: { input: Stranger & { composition: Composition }; output: Uint8Array };

@@ -22,12 +22,16 @@ export function referenceLimits(bytesMax: number): PictureLimits {
   return { formats: referenceFormats, pixelsMax: referencePixelsMax, bytesMax };
 }
 
-/** Proves and cleans a reference and puts it into storage. Throws `PictureError` or `StorageError`. */
+/** Proves and cleans a reference or a mask and puts it into storage. Throws `PictureError` or `StorageError`. */
 export async function keepReference(
   deps: { pictures: PictureProcesses; storage: Storage; random: Random },
-  input: { bytes: Uint8Array; position: number; bytesMax: number },
+  input: { bytes: Uint8Array; position: number; bytesMax: number; isMask: boolean },
 ): Promise<KeptReference> {
-  const { bytes, info } = await deps.pictures.clean(input.bytes, referenceLimits(input.bytesMax));
+  const { pictures } = deps;
+  const limits = referenceLimits(input.bytesMax);
+  const { bytes, info } = input.isMask
+    ? await pictures.cleanMask(input.bytes, limits)
+    : await pictures.clean(input.bytes, limits);
   const object = objectName(deps.random);
   await deps.storage.put(object, bytes);
   return {

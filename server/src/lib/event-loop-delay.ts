@@ -2,8 +2,11 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 
 /** How late this process's event loop is with what is due. */
 export type EventLoopDelay = {
-  /** Median since the last call, in milliseconds: a single long pause does not show, a busy loop does. */
-  read(): number;
+  /**
+   * Since the last call, in milliseconds: the median unless another percentile is named, in which a
+   * single long pause does not show and a busy loop does.
+   */
+  read(percentile?: number): number;
   stop(): void;
 };
 
@@ -14,11 +17,11 @@ export function watchEventLoopDelay(): EventLoopDelay {
   const histogram = monitorEventLoopDelay({ resolution: everyMs });
   histogram.enable();
   return {
-    read: () => {
-      const medianMs = histogram.percentile(50) / nanosecondsPerMs;
+    read: (percentile = 50) => {
+      const tickMs = histogram.percentile(percentile) / nanosecondsPerMs;
       histogram.reset();
       // It measures from one of its ticks to the next.
-      return Math.max(0, medianMs - everyMs);
+      return Math.max(0, tickMs - everyMs);
     },
     stop: () => void histogram.disable(),
   };

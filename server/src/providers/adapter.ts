@@ -117,7 +117,7 @@ export const failureKinds = [
   /** Our account there has no money or quota left. */
   "exhausted",
   "rate_limited",
-  /** The upstream does not know the model by the name that the channel gives it. */
+  /** The channel cannot do this for anybody: it knows the model by no such name, or takes no such references. */
   "unserved",
   /** Refused before any work began, or a server error that made nothing. */
   "unavailable",

@@ -55,7 +55,8 @@ export function parseWorkflows(value: unknown): readonly Workflow[] {
   const parsed = z.array(workflowSchema).min(1).max(64).safeParse([value].flat());
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw badWorkflow(`workflows.${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
+    const place = ["workflows", ...(issue?.path ?? [])].join(".");
+    throw badWorkflow(`${place}: ${issue?.message ?? "invalid"}`);
   }
   for (const workflow of parsed.data) checkBindings(workflow);
   return parsed.data;

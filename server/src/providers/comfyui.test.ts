@@ -160,12 +160,12 @@ test("the workflow with the fewest places that suffice is taken", async (context
   assert.deepEqual(loaders, [0, 1]);
 });
 
-test("a job that no workflow takes is refused before anything is sent", async (context) => {
+test("a job that no workflow takes is left to another channel, before anything is sent", async (context) => {
   const { adapter, emulator } = await setUp(context);
   const two = [referenceOf(png), referenceOf(jpeg)];
   await assert.rejects(
     adapter.submit(gpuJob({ references: two }), call("att_1")),
-    isFailure("bad_request"),
+    isFailure("unserved"),
   );
   assert.equal(emulator.requests.length, 0);
 });
@@ -174,7 +174,7 @@ test("a workflow for one upstream model serves no other", async (context) => {
   const { createWith } = await setUp(context);
   const [plain] = workflows;
   const adapter = createWith([{ ...plain!, upstreamModel: "other.safetensors" }]);
-  await assert.rejects(adapter.submit(gpuJob(), call("att_1")), isFailure("bad_request"));
+  await assert.rejects(adapter.submit(gpuJob(), call("att_1")), isFailure("unserved"));
   const upstreamModel = "other.safetensors";
   running(await adapter.submit(gpuJob({ upstreamModel }), call("att_2")));
 });

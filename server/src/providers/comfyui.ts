@@ -173,8 +173,9 @@ function workflowFor({ workflows }: Server, job: Job): Workflow {
   const workflow = findWorkflow(workflows, job);
   if (workflow !== null) return workflow;
   const mask = job.mask === null ? "" : " and a mask";
+  // Nothing was sent, and another channel may take it.
   throw new ProviderError(
-    "bad_request",
+    "unserved",
     `no workflow of the channel takes ${job.references.length} references${mask} for ${job.upstreamModel}`,
   );
 }

@@ -76,10 +76,8 @@ async function requestOf(endpoint: Endpoint, quirks: Quirks, work: Work): Promis
 }
 
 function unfit(what: string): ProviderError {
-  return new ProviderError(
-    "bad_request",
-    `this channel's server takes no ${what}; see its settings`,
-  );
+  // Nothing was sent, and another channel may take it.
+  return new ProviderError("unserved", `this channel's server takes no ${what}; see its settings`);
 }
 
 function fieldsOf(quirks: Quirks, { job, call }: Work): JsonObject {

@@ -21,6 +21,8 @@ const rates: Readonly<Record<string, TokenRates>> = {
   "gpt-image-2": usd({ textInput: 5, imageInput: 8, textOutput: 0, imageOutput: 30 }),
   "gpt-image-2.5-flare": usd({ textInput: 5, imageInput: 8, textOutput: 0, imageOutput: 30 }),
   "gpt-image-2.5-sunburst": usd({ textInput: 5, imageInput: 8, textOutput: 0, imageOutput: 30 }),
+  "gpt-image-2.6-flare": usd({ textInput: 5, imageInput: 8, textOutput: 0, imageOutput: 30 }),
+  "gpt-image-2.6-sunburst": usd({ textInput: 5, imageInput: 8, textOutput: 0, imageOutput: 30 }),
   "gemini-2.5-flash-image": usd(gemini(0.3, 2.5, 30)),
   "gemini-3.1-flash-lite-image": usd(gemini(0.25, 1.5, 30)),
   "gemini-3.1-flash-image": usd(gemini(0.5, 3, 60)),
@@ -30,7 +32,9 @@ const rates: Readonly<Record<string, TokenRates>> = {
 
 /** The rates of an upstream model, or null where the vendor bills otherwise or nobody knows. */
 export function findRates(upstreamModel: string): TokenRates | null {
-  return Object.hasOwn(rates, upstreamModel) ? (rates[upstreamModel] ?? null) : null;
+  // A dated name, as in `gpt-image-2-2026-04-21`, is a snapshot of the model at its price.
+  const name = upstreamModel.replace(/-\d{4}-\d{2}-\d{2}$/, "");
+  return Object.hasOwn(rates, name) ? (rates[name] ?? null) : null;
 }
 
 /** One rate for all that goes in. */

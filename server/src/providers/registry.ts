@@ -102,7 +102,12 @@ const compatibleSettings = z.strictObject({
   ...quirks.partial().shape,
 });
 
-const comfyuiSettings = z.strictObject({ workflows: z.json() });
+const comfyuiSettings = z.strictObject({
+  /** Read by `parseWorkflows`. */
+  workflows: z
+    .unknown()
+    .refine((given) => given !== undefined, "give a workflow, or a list, with graph and bindings"),
+});
 
 const noSettings = z.strictObject({});
 

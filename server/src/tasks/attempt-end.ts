@@ -4,7 +4,7 @@ import { insertOutputs } from "../images/store.ts";
 import type { StoredOutput } from "../images/outputs.ts";
 import { redact } from "../lib/log.ts";
 import { captureEach } from "../models/price.ts";
-import type { Delivered, Tier } from "../models/model.ts";
+import type { Delivered } from "../models/model.ts";
 import { ProviderError } from "../providers/adapter.ts";
 import type { Picture, Usage } from "../providers/adapter.ts";
 import type { AttemptInput } from "./attempt.ts";
@@ -87,7 +87,7 @@ type Decisions = ReadonlyMap<ProviderError, Decision>;
 /** None for a picture that may be tried again. */
 function endOf(
   { task }: Run,
-  { attempt, usage, outputs }: Delivery,
+  { attempt, usage, pictures }: Delivery,
   { slot, output, decisions }: { slot: number; output: Kept | undefined; decisions: Decisions },
 ): SlotEnd[] {
   if (output instanceof ProviderError) {
@@ -95,8 +95,10 @@ function endOf(
     return again === "never" ? [{ slot, state: "failed", error: { code: error } }] : [];
   }
   if (!isStored(output)) return [{ slot, state: "failed", error: { code: "no_image" } }];
-  const delivered = outputs.filter(isStored).length;
-  const captured = captureEach(task.price, deliveredEach(attempt.tier, usage, delivered));
+  const captured = captureEach(task.price, {
+    ...deliveredEach(usage, shareOf(pictures, attempt.slots.indexOf(slot))),
+    tier: attempt.tier,
+  });
   return [{ slot, state: "done", captured }];
 }
 
@@ -125,12 +127,27 @@ const sharedFigures = [
   "outputImageTokens",
 ] as const;
 
-/** The vendor's report covers all pictures of an attempt; each delivered one is charged its share. */
-function deliveredEach(tier: Tier, usage: Usage, pictures: number): Delivered {
-  const delivered: Delivered = { tier };
+type Share = { index: number; of: number };
+
+/** Among the pictures that the vendor handed over, whatever they turned out to be. */
+function shareOf(pictures: readonly Picture[], at: number): Share {
+  const isMade = ({ kind }: Picture): boolean => kind !== "failed";
+  return {
+    index: pictures.slice(0, at).filter(isMade).length,
+    of: pictures.filter(isMade).length,
+  };
+}
+
+/**
+ * The vendor's report covers all pictures that it handed over: each delivered one is charged its own
+ * share, and all shares add up to the report.
+ */
+function deliveredEach(usage: Usage, { index, of }: Share): Omit<Delivered, "tier"> {
+  const delivered: Omit<Delivered, "tier"> = {};
   for (const figure of sharedFigures) {
     const total = usage[figure];
-    if (total !== undefined) delivered[figure] = Math.ceil(total / pictures);
+    if (total === undefined) continue;
+    delivered[figure] = Math.floor((total * (index + 1)) / of) - Math.floor((total * index) / of);
   }
   if (usage.quality !== undefined) delivered.quality = usage.quality;
   return delivered;

@@ -83,14 +83,15 @@ async function take(
   body: BodyReferences,
   { input, position }: { input: ReferenceInput; position: number },
 ): Promise<ReferenceSource> {
-  const param = position === maskPosition ? "mask_url" : "image_urls";
-  const place = position === maskPosition ? "mask_url" : `image_urls[${position}]`;
+  const isMask = position === maskPosition;
+  const param = isMask ? "mask_url" : "image_urls";
+  const place = isMask ? "mask_url" : `image_urls[${position}]`;
   if (input.kind === "url") return takeUrl(deps, caller, input.url, { param, place });
   const { bytesMax } = must(model.references, "the model's rule for references");
-  const index = position === maskPosition ? null : position;
+  const index = isMask ? null : position;
   const bytes = parseDataReference(input, { param, index }, bytesMax);
   try {
-    body.kept.push(await keepReference(deps, { bytes, position, bytesMax }));
+    body.kept.push(await keepReference(deps, { bytes, position, bytesMax, isMask }));
   } catch (error) {
     if (!(error instanceof PictureError)) throw error;
     throw new AppError("invalid_image", `${place} ${error.message}`, { param, cause: error });

@@ -39,8 +39,10 @@ export function decide(failure: ProviderError): Decision {
   return { again: "never", attempt: decision.attempt, error: failure.taskError };
 }
 
-/** Tries of one slot, the first included. */
+/** Tries of one slot, the first included; those that were turned away by a rate limit apart. */
 export const triesMax = 4;
+/** A limit on rates or on work at the same time is no failure: its turn comes, within reason. */
+export const turnedAwayMax = 30;
 
 const pauseFirstMs = 1_000;
 const pauseMaxMs = 60_000;

@@ -17,7 +17,7 @@ export async function reportOutcome(
   for (const { kind, message } of failures) {
     if (kind !== "unserved") continue;
     const said = redact(message, 500);
-    log.warn({ channel, upstreamModel, said }, "the upstream does not know the model");
+    log.warn({ channel, upstreamModel, said }, "the channel does not serve what was asked of it");
   }
   const fault = faultKinds.find((kind) => failures.some((failure) => failure.kind === kind));
   try {

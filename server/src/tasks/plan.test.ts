@@ -5,7 +5,7 @@ import { createVendor } from "../../test/support/vendor.ts";
 import { chooseRoute } from "../channels/route.ts";
 import type { Candidate } from "../channels/route.ts";
 import type { Tier } from "../models/model.ts";
-import { triesMax } from "./failure.ts";
+import { triesMax, turnedAwayMax } from "./failure.ts";
 import type { Decision } from "./failure.ts";
 import { planTask } from "./plan.ts";
 import type { PlanInput } from "./plan.ts";
@@ -13,7 +13,7 @@ import type { Attempt } from "./task.ts";
 
 const now = 1_000_000;
 
-type Tried = { again: Decision["again"]; retryInMs?: number };
+type Tried = { again: Decision["again"]; retryInMs?: number; kind?: string };
 
 let made = 0;
 
@@ -30,7 +30,7 @@ function attemptOn(channel: string, slots: readonly number[], tried: Tried | nul
       tried === null
         ? null
         : {
-            kind: "unavailable",
+            kind: tried.kind ?? "unavailable",
             message: "",
             again: tried.again,
             error: { code: "provider_unavailable" },
@@ -165,6 +165,19 @@ test("after its last try a slot is given up, though channels are left", () => {
     { do: "give_up", slots: [0], attempt: attempts.at(-1) },
   ]);
   assert.equal(plan(["a", "b"], { attempts: attempts.slice(1) })[0]?.do, "start");
+});
+
+test("being turned away by a limit uses up no try, but is not borne for ever", () => {
+  const turnedAway = (count: number): Attempt[] =>
+    Array.from({ length: count }, () =>
+      attemptOn("a", [0], { again: "anywhere", kind: "rate_limited" }),
+    );
+  const failures = (count: number): Attempt[] =>
+    Array.from({ length: count }, () => attemptOn("a", [0], { again: "anywhere" }));
+  const whatNext = (attempts: readonly Attempt[]) => plan(["a"], { attempts })[0]?.do;
+  assert.equal(whatNext([...turnedAway(turnedAwayMax - 1), ...failures(triesMax - 1)]), "start");
+  assert.equal(whatNext(turnedAway(turnedAwayMax)), "give_up");
+  assert.equal(whatNext([...turnedAway(1), ...failures(triesMax)]), "give_up");
 });
 
 test("nothing is open, nothing is to be done", () => {

@@ -4,7 +4,7 @@
  */
 import type { Choice, Route } from "../channels/route.ts";
 import type { Attempt } from "./task.ts";
-import { triesMax } from "./failure.ts";
+import { triesMax, turnedAwayMax } from "./failure.ts";
 
 export type Step =
   /** An attempt is under way: ask for it, or send it again where that is safe. */
@@ -56,7 +56,7 @@ function groupByHistory(slots: readonly number[], attempts: readonly Attempt[]):
 
 function planGroup({ slots, history }: Group, input: PlanInput): Step {
   const last = history.at(-1) ?? null;
-  if (history.length >= triesMax) return { do: "give_up", slots, attempt: last };
+  if (isExhausted(history)) return { do: "give_up", slots, attempt: last };
 
   const hasFailed = history.some(isStandardFailure);
   const tried = [...new Set(history.map(({ channel }) => channel))];
@@ -80,6 +80,11 @@ function planGroup({ slots, history }: Group, input: PlanInput): Step {
   const times = early.map(({ retryAt }) => retryAt);
   for (const choice of [other, due]) if (choice.kind === "busy") times.push(choice.until);
   return { do: "wait", slots, until: Math.min(...times) };
+}
+
+function isExhausted(history: readonly Attempt[]): boolean {
+  const turnedAway = history.filter(({ failure }) => failure?.kind === "rate_limited").length;
+  return turnedAway >= turnedAwayMax || history.length - turnedAway >= triesMax;
 }
 
 function isStandardFailure({ tier, state, failure }: Attempt): boolean {

@@ -3,9 +3,17 @@ import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
+import sharp from "sharp";
+
 import { onEachEngine, testPrice } from "../../test/support/engine.ts";
 import type { TestEngine } from "../../test/support/engine.ts";
-import { colours, dataUri, paintMask, paintPlain } from "../../test/support/pictures.ts";
+import {
+  colours,
+  dataUri,
+  paintMask,
+  paintPlain,
+  readPicture,
+} from "../../test/support/pictures.ts";
 import type { Rgb } from "../../test/support/pictures.ts";
 import { startReferenceServer } from "../../test/support/reference-server.ts";
 import type { ReferenceServer } from "../../test/support/reference-server.ts";
@@ -220,24 +228,32 @@ onEachEngine((_name, open) => {
     assert.equal(server.asked.length, 2);
   });
 
-  test("a good mask reaches the vendor as a mask, not as a reference", async (t) => {
+  test("a good mask reaches the vendor as a mask and as a PNG, whatever it came as", async (t) => {
     const server = await startServer(t);
     const url = server.serve("/reference.png", await paint(colours.red, 8, 6));
-    const mask = await paintMask(8, 6, { left: 1, top: 1, width: 2, height: 2 });
+    const hole = { left: 1, top: 1, width: 2, height: 2 };
+    const mask = await sharp(await paintMask(8, 6, hole))
+      .webp({ lossless: true })
+      .toBuffer();
     await using engine = await open();
     const id = await engine.submit({
       image_urls: [url],
-      mask_url: server.serve("/mask.png", mask),
+      mask_url: server.serve("/mask.webp", mask),
     });
     const seen: unknown[] = [];
     engine.vendor.onSubmit(
       watched(async (job) => {
-        seen.push(job.references.length, Buffer.from((await job.mask?.read()) ?? "").equals(mask));
+        const bytes = Buffer.from((await job.mask?.read()) ?? "");
+        const { format } = await sharp(bytes).metadata();
+        const { pixels, channels } = await readPicture(bytes);
+        const alphas = pixels.filter((_value, index) => index % channels === channels - 1);
+        const clear = alphas.filter((alpha) => alpha === 0).length;
+        seen.push(job.references.length, job.mask?.contentType, format, clear);
       }, delivered()),
     );
     await engine.start();
     await engine.untilEnded(id);
-    assert.deepEqual(seen, [1, true]);
+    assert.deepEqual(seen, [1, "image/png", "png", 4]);
   });
 
   test("a cancellation calls a fetch off, and an orderly stop gives its task back uncounted", async (t) => {

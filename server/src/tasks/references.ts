@@ -93,7 +93,7 @@ async function obtain(
   const { bytesMax } = must(model.references, "the model's rule for references");
   try {
     return await readSource(deps, run, { source, bytesMax }, (bytes) =>
-      keepReference(deps, { bytes, position, bytesMax }),
+      keepReference(deps, { bytes, position, bytesMax, isMask }),
     );
   } catch (cause) {
     if (!(cause instanceof ReferenceUnavailable || cause instanceof PictureError)) throw cause;

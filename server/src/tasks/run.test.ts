@@ -15,9 +15,9 @@ import {
 } from "../../test/support/vendor.ts";
 import { setPrice } from "../billing/prices.ts";
 import { systemRandom } from "../lib/random.ts";
-import { secondMs } from "../lib/time.ts";
+import { minuteMs, secondMs } from "../lib/time.ts";
 import type { FailureKind } from "../providers/adapter.ts";
-import { pauseBeforeRetry, triesMax } from "./failure.ts";
+import { pauseBeforeRetry, triesMax, turnedAwayMax } from "./failure.ts";
 
 const funds = 100_000_000;
 /** Pauses without chance. */
@@ -44,7 +44,7 @@ onEachEngine((_name, open) => {
       unauthorized: { submits: 1, code: "provider_unavailable" },
       exhausted: { submits: 1, code: "provider_unavailable" },
       unserved: { submits: 1, code: "provider_unavailable" },
-      rate_limited: { submits: triesMax, code: "provider_unavailable" },
+      rate_limited: { submits: turnedAwayMax, code: "provider_unavailable" },
       unavailable: { submits: triesMax, code: "provider_unavailable" },
       lost: { submits: 1, code: "outcome_unknown" },
       vanished: { submits: 1, code: "outcome_unknown" },
@@ -55,7 +55,7 @@ onEachEngine((_name, open) => {
       await using engine = await open({ vendors: [vendor] });
       const id = await engine.submit();
       await engine.start();
-      await engine.untilEnded(id);
+      await engine.untilEnded(id, 30 * minuteMs);
       await assertEnd(engine, id, { code });
       assert.equal(vendor.submitted.length, submits, kind);
       assert.equal(new Set(vendor.submitted).size, submits, kind);
@@ -110,6 +110,7 @@ onEachEngine((_name, open) => {
       pauseBeforeRetry(1, 0.5, undefined),
       7_000,
       pauseBeforeRetry(3, 0.5, undefined),
+      pauseBeforeRetry(4, 0.5, undefined),
     ]);
   });
 
@@ -245,7 +246,7 @@ onEachEngine((_name, open) => {
     assert.deepEqual(vendor.calls.at(-1)?.slots, [1]);
   });
 
-  test("what a vendor reports for several pictures is charged in equal shares", async () => {
+  test("what a vendor reports for several pictures is charged in shares that add up", async () => {
     const model = "gemini-3.1-flash-lite-image";
     const report = { inputTokens: 10, outputImageTokens: 1_601 };
     const vendor = createVendor({ picturesMax: 4 });
@@ -255,10 +256,25 @@ onEachEngine((_name, open) => {
     await engine.start();
     await engine.untilEnded(id);
     const task = await engine.read(id);
-    // 5 tokens in at 0.25 and 801 out at 30 a million: 24,031.25 micro-USD, half up, twice.
-    assert.equal(task.cost, 0.048062);
+    // 5 tokens in at 0.25 a million for each, 800 and 801 out at 30: 24,001.25 and 24,031.25 micro-USD.
+    assert.equal(task.cost, 0.048032);
     assert.equal(task.usage?.input_tokens, 10);
     assert.equal(task.usage?.output_tokens_details?.image_tokens, 1_601);
+    await engine.checkLedger();
+  });
+
+  test("nobody pays for the share of a picture that cannot be used", async () => {
+    const model = "gemini-3.1-flash-lite-image";
+    const report = { inputTokens: 8, outputImageTokens: 1_600 };
+    const vendor = createVendor({ picturesMax: 4 });
+    const rotten = { kind: "bytes", bytes: Buffer.from("no picture") } as const;
+    vendor.onSubmit(delivered([rotten, picture()], report));
+    await using engine = await open({ vendors: [vendor] });
+    const id = await engine.submit({ model, n: 2 });
+    await engine.start();
+    await engine.untilEnded(id);
+    const task = await engine.read(id);
+    assert.deepEqual([task.result?.images?.length, task.cost], [1, 0.024001]);
     await engine.checkLedger();
   });
 

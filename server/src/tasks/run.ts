@@ -38,8 +38,16 @@ export async function runTask(deps: EngineDeps, run: Run): Promise<void> {
       // Before the rows are read: what ends meanwhile may not be in them yet.
       const { busy, changed } = await works.look();
       const { openSlots, attempts } = await loadState(deps, run);
-      const choose = await lookForRoutes(deps, run.task);
-      const steps = planTask({ openSlots, attempts, busy, now: deps.clock.now(), choose });
+      const plan = async (): Promise<Step[]> => {
+        const choose = await lookForRoutes(deps, run.task);
+        return planTask({ openSlots, attempts, busy, now: deps.clock.now(), choose });
+      };
+      let steps = await plan();
+      if (steps.some((step) => step.do === "give_up")) {
+        // An operator may have brought a channel back since the last look at the rows.
+        await deps.channels.refresh();
+        steps = await plan();
+      }
       const begun = steps.filter((step) => step.do !== "wait");
       for (const step of begun) {
         works.begin(slotsOf(step), advance(deps, run, { references, attempts, works }, step));

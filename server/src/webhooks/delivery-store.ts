@@ -54,6 +54,27 @@ export async function listDueOrigins(handle: Handle, now: number): Promise<strin
   return rows.map(({ origin }) => origin);
 }
 
+/** Counted no further: a count of a million rows would hold up the process. */
+const countMax = 10_000;
+
+export type DeliveryCount = {
+  /** Not delivered and not given up. */
+  waiting: number;
+  /** Of these, whose time has come. */
+  due: number;
+};
+
+/** Both up to `countMax`. */
+export async function countDeliveries(handle: Handle, now: number): Promise<DeliveryCount> {
+  const { rows } = await sql<DeliveryCount>`
+    select count(*) as waiting,
+      cast(coalesce(sum(case when due_at <= ${now} then 1 else 0 end), 0) as bigint) as due
+    from (
+      select due_at from deliveries where state = 'pending' limit ${countMax}
+    ) as counted`.execute(handle);
+  return rows[0] ?? { waiting: 0, due: 0 };
+}
+
 type ClaimValues = { origin: string; now: number; limit: number; lease: string; until: number };
 
 const claimRows = prepare((db, p: ClaimValues) =>

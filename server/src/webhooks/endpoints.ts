@@ -243,10 +243,12 @@ function toEndpoint({ clock }: Pick<EndpointsDeps, "clock">, row: WebhookEndpoin
   };
 }
 
-export function endpointNotFound(id: string): AppError {
+/** `param` is the field that named it, where that is not the path. */
+export function endpointNotFound(id: string, param?: string): AppError {
   return new AppError(
     "webhook_not_found",
     `webhook ${JSON.stringify(id.slice(0, 80))} does not exist for this key`,
+    param === undefined ? {} : { param },
   );
 }
 

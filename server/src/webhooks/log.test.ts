@@ -6,6 +6,7 @@ import { dayMs, minuteMs } from "../lib/time.ts";
 import { onEachDatabase } from "../../test/support/databases.ts";
 import { reply } from "../../test/support/receiver.ts";
 import { openWebhooks, owner } from "../../test/support/webhooks.ts";
+import { countDeliveries } from "./delivery-store.ts";
 import { endpointsMax } from "./endpoints.ts";
 import { giveUpAfterMs } from "./schedule.ts";
 import { logKeptMs } from "./sweep.ts";
@@ -82,6 +83,31 @@ onEachDatabase((_name, setup) => {
     );
   });
 
+  test("a range is sent again for one endpoint, and for one that does not exist it is refused by name", async () => {
+    await using webhooks = openWebhooks(await setup());
+    const receiver = await webhooks.startReceiver(reply(410));
+    const { clock, log, endpoints } = webhooks;
+    const url = `${receiver.origin}/hook`;
+    const { id } = await endpoints.createEndpoint(owner, { url });
+    webhooks.deliverer.start();
+    await webhooks.addEvent({ webhook: receiver.origin });
+    await webhooks.untilDeliveries(
+      (rows) => rows.filter(({ state }) => state === "failed").length === 2,
+    );
+    const range = { createdAfter: 0, createdBefore: clock.now() + 1, endpointId: id };
+    for (const [asker, endpointId] of [
+      [owner, "whe_unknown"],
+      [testMode, id],
+      [stranger, id],
+    ] as const) {
+      await assert.rejects(
+        log.redeliverFailed(asker, { ...range, endpointId }),
+        (error) => isReason("webhook_not_found")(error) && (error as AppError).param === "webhook",
+      );
+    }
+    assert.equal((await log.redeliverFailed(owner, range)).redelivered, 1);
+  });
+
   test("deliveries of another account, or of the other mode, cannot be seen or repeated", async () => {
     await using webhooks = openWebhooks(await setup());
     const receiver = await webhooks.startReceiver();
@@ -123,6 +149,18 @@ onEachDatabase((_name, setup) => {
     assert.equal(await count({ taskId: "task_2" }), 0);
     assert.equal(await count({ createdBefore: webhooks.clock.now() }), 0);
     assert.equal(await count({ createdAfter: webhooks.clock.now() }), 6);
+  });
+
+  test("what waits is counted, and apart from it what is due", async () => {
+    await using webhooks = openWebhooks(await setup());
+    const { clock, db } = webhooks;
+    assert.deepEqual(await countDeliveries(db.read, clock.now()), { waiting: 0, due: 0 });
+    const receiver = await webhooks.startReceiver(reply(503));
+    webhooks.deliverer.start();
+    await webhooks.addEvent({ webhook: receiver.origin });
+    const { due_at: dueAt } = await webhooks.untilTried(1);
+    assert.deepEqual(await countDeliveries(db.read, dueAt - 1), { waiting: 1, due: 0 });
+    assert.deepEqual(await countDeliveries(db.read, dueAt), { waiting: 1, due: 1 });
   });
 
   test("a new URL takes over what still waits, and a deleted endpoint is told of nothing more", async () => {

@@ -53,7 +53,7 @@ export type DeliveryLog = {
   loadDelivery(owner: Owner, id: string): Promise<DeliveryDetail>;
   /** Queues a delivery for a new round of tries, at the address its endpoint has now. */
   redeliver(owner: Owner, id: string): Promise<DeliveryRow>;
-  /** The same for every failed delivery of a time range, up to ten thousand a call. */
+  /** The same for every failed delivery of a time range, up to ten thousand a call. Throws `webhook_not_found`. */
   redeliverFailed(
     owner: Owner,
     range: RedeliverRange,
@@ -111,6 +111,11 @@ async function redeliverFailed(
   owner: Owner,
   range: RedeliverRange,
 ): Promise<{ redelivered: number; hasMore: boolean }> {
+  const { endpointId } = range;
+  if (endpointId !== undefined) {
+    const endpoint = await findEndpoint(db.read, owner.accountId, endpointId);
+    if (endpoint?.mode !== owner.mode) throw endpointNotFound(endpointId, "webhook");
+  }
   let redelivered = 0;
   for (let batch = 0; batch < batchesMax; batch += 1) {
     const now = clock.now();

@@ -6,13 +6,14 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { saveFault } from "../../src/channels/faults.ts";
+import { clearFault, saveFault } from "../../src/channels/faults.ts";
 import { emulatedBflKey, startBflEmulator } from "../emulators/bfl.ts";
 import type { BflEmulator } from "../emulators/bfl.ts";
 import { startComfyuiEmulator } from "../emulators/comfyui.ts";
 import { emulatedOpenAiKey, startOpenAiEmulator } from "../emulators/openai.ts";
 import type { OpenAiEmulator } from "../emulators/openai.ts";
 import { startGateway } from "../support/app.ts";
+import { until } from "../support/client.ts";
 import type { Gateway } from "../support/app.ts";
 import { parseOnly, runCommand, runJson } from "../support/gateway-process.ts";
 import type { CommandResult } from "../support/gateway-process.ts";
@@ -251,6 +252,14 @@ describe("a wrong command line ends with 2, what is refused with 1, and neither 
     ["settings that are no object", `${base} --settings []`, 2, /--settings is not a JSON object/],
     ["models of no form", `${base} --models a=b=c`, 2, /--models "a=b=c"/],
     ["caps of no form", `${base} --caps 24`, 2, /--caps "24"/],
+    ["a cap given twice", `${base} --caps *=1,*=2`, 2, /--caps "\*" stands there twice/],
+    ["a time limit of none", `${base} --timeout 0`, 1, /give 1 to 86400 seconds/],
+    [
+      "a ComfyUI without workflows",
+      "channels add x --provider comfyui --base-url http://10.1.2.3:8188 --models flux-2-pro",
+      1,
+      /settings\.workflows: give a workflow/,
+    ],
     ["a tier that is none", `${base} --tiers cheap`, 2, /--tiers "cheap"/],
     ["no key", base, 1, /needs a key; give --key-env/],
     ["a provider that is none", "channels add x --provider y", 1, /use one of openai, gemini/],
@@ -289,6 +298,32 @@ test("a running server serves a model as soon as a channel for it is there, and 
     assert.equal(disabled.state, "disabled");
     assert.equal((disabled["disabled"] as { reason: string }).reason, "moving");
     assert.equal((await command("channels enable served")).state, "ready");
+    assert.equal((await caller.run(body)).status, "completed");
+  } finally {
+    await other.stop();
+  }
+});
+
+test("a channel whose fault has just ended is asked before a task is given up", async () => {
+  const settings = { OPENAI_API_KEY: emulatedOpenAiKey, OPENAI_BASE_URL: openAi.baseUrl };
+  const other = await startGateway(settings);
+  try {
+    const { db, clock } = other.installation;
+    await runJson(other.folder, "accounts credit default 5 --note funds".split(" "));
+    const caller = await other.connect({ mode: "live" });
+    const body = { model: "gpt-image-2.5-flare", prompt: "fox", size: "1:1", quality: "low" };
+    const fault = { name: "openai", kind: "exhausted", reason: "empty", now: clock.now() } as const;
+    const refused = await until(
+      async () => {
+        // Anew each time: a task that was under way when it came ends it by its success.
+        await db.transaction((tx) => saveFault(tx, fault));
+        return caller.run(body);
+      },
+      ({ status }) => status === "failed",
+    );
+    assert.equal(refused.error?.code, "provider_unavailable");
+    // The server has just seen the fault, and looks at the rows by itself only now and then.
+    await db.transaction((tx) => clearFault(tx, "openai"));
     assert.equal((await caller.run(body)).status, "completed");
   } finally {
     await other.stop();

@@ -34,7 +34,7 @@ let ids: Record<string, string[]>;
 
 before(async () => {
   gateway = await startGateway({ DARKROOM_PICTURE_PROCESSES: "1" });
-  ({ token } = await gateway.createKey());
+  ({ token } = await gateway.createKey({ requestsPerMinute: 100_000, tasksInFlight: 1_000 }));
   const client = gateway.clientOf(token);
   const reply = await fetch(`${gateway.origin}/openapi.json`);
   contract = createContract((await reply.json()) as JsonObject);
@@ -58,6 +58,11 @@ function knownValues(taskId: string): Record<string, Arbitrary<JsonValue>> {
   );
   return {
     prompt,
+    text: prompt,
+    model: fc.constantFrom("gpt-image-1", "flux-2-pro"),
+    image_url: fc.constant(nowhere),
+    input_image: fc.constant(nowhere),
+    fileUri: fc.constant(nowhere),
     image_urls: fc.array(fc.constantFrom<JsonValue>(nowhere, { url: nowhere }), { maxLength: 2 }),
     mask_url: fc.constant(nowhere),
     webhook: fc.constant("http://127.0.0.1:9/base"),
@@ -249,5 +254,13 @@ test("every operation answers right and wrong requests as the document says", as
     "post /v1/webhooks",
   ]) {
     for (const status of [200, 400]) assert.ok(seen.get(name)?.has(status), `${name} ${status}`);
+  }
+  for (const name of [
+    "post /openai/v1/images/generations",
+    "post /v1beta/models/{model}:generateContent",
+    "post /v1/flux-2-pro",
+  ]) {
+    // 402 is given to what would become a task.
+    for (const status of [400, 402]) assert.ok(seen.get(name)?.has(status), `${name} ${status}`);
   }
 });

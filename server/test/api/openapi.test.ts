@@ -20,7 +20,8 @@ let contract: Contract;
 
 before(async () => {
   gateway = await startGateway({ DARKROOM_PICTURE_PROCESSES: "1" });
-  client = await gateway.connect();
+  // With limits, so that replies have the headers that tell of them.
+  client = await gateway.connect({ requestsPerMinute: 100_000, tasksInFlight: 1_000 });
   const reply = await fetch(`${gateway.origin}/openapi.json`);
   assert.equal(reply.status, 200);
   contract = createContract((await reply.json()) as JsonObject);
@@ -109,7 +110,7 @@ describe("the document", () => {
   });
 });
 
-test("the judge refuses a status, a type and a field that the document lacks", () => {
+test("the judge refuses a status, a type, a header and a field that the document lacks", () => {
   const operation = contract.operations.find(({ path }) => path === "/healthz");
   assert.ok(operation);
   const good = {
@@ -119,8 +120,10 @@ test("the judge refuses a status, a type and a field that the document lacks", (
   };
   contract.check(operation, good);
   const html = new Headers({ "content-type": "text/html", "x-request-id": "req_1" });
+  const limited = new Headers([...good.headers, ["ratelimit", '"key-requests";r=1;t=1']]);
   for (const bad of [
     { ...good, status: 418 },
+    { ...good, headers: limited },
     { ...good, headers: html },
     { ...good, text: '{"status":"ok","more":1}' },
     { ...good, text: "{}" },
@@ -222,6 +225,37 @@ describe("replies keep the document", () => {
     }
   });
 
+  test("of the dialects, with a picture and refused", async () => {
+    const make = "/openai/v1/images/generations";
+    const wanted = { model: "gpt-image-1", prompt: "A fox" };
+    for (const more of [{}, { response_format: "url" }, { stream: true }]) {
+      const reply = await call("post", make, make, json({ ...wanted, ...more }));
+      assert.equal(reply.status, 200, reply.text);
+    }
+    assert.equal((await call("post", make, make, json({ ...wanted, n: 11 }))).status, 400);
+    await call("get", "/openai/v1/models", "/openai/v1/models");
+    await call("get", "/openai/v1/models/{id}", "/openai/v1/models/gpt-image-1");
+    for (const version of ["/v1beta", "/v1"]) {
+      const path = `${version}/models/{model}:generateContent`;
+      const url = `${version}/models/gemini-3.1-flash-lite-image:generateContent`;
+      for (const text of ["A fox", "[[fail:content_policy_violation]]", "[[fail:no_image]]"]) {
+        const reply = await call("post", path, url, json({ contents: [{ parts: [{ text }] }] }));
+        assert.equal(reply.status, 200, reply.text);
+      }
+      assert.equal((await call("post", path, url, json({}))).status, 400);
+    }
+    await call("get", "/v1beta/models", "/v1beta/models");
+    await call("get", "/v1beta/models/{model}", "/v1beta/models/gemini-3-pro-image-preview");
+    for (const prompt of ["A fox", "[[fail:provider_rejected]]"]) {
+      const sent = await call("post", "/v1/flux-2-pro", "/v1/flux-2-pro", json({ prompt }));
+      const { id } = JSON.parse(sent.text) as { id: string };
+      const poll = ["get", "/v1/get_result", `/v1/get_result?id=${id}`] as const;
+      await call(...poll);
+      await client.wait(id);
+      assert.match((await call(...poll)).text, /"status":"(Ready|Error)"/);
+    }
+  });
+
   test("of the service itself", async () => {
     const paths = ["/healthz", "/readyz", "/docs", "/docs/reference.js", "/llms.txt"];
     for (const path of paths) {
@@ -258,7 +292,7 @@ describe("replies keep the document", () => {
 
   test("of every operation that needs a key, when there is none", async () => {
     for (const { method, path, operation } of contract.operations) {
-      if (operation["security"] !== undefined) continue;
+      if (Array.isArray(operation["security"]) && operation["security"].length === 0) continue;
       const url = path.replaceAll(/\{\w+\}/g, "x");
       assert.equal((await call(method, path, url, { token: null })).status, 401, path);
     }

@@ -296,7 +296,7 @@ async function checkFiles({ images, mask }: Given): Promise<EmulatorReply | null
   }
   if (images.length > 16)
     return fail(400, "Too many images: at most 16.", "image", "invalid_value");
-  const sizes: { width: number; height: number; hasAlpha: boolean }[] = [];
+  const sizes: { width: number; height: number; hasAlpha: boolean; format: string }[] = [];
   for (const bytes of [...images, ...(mask === null ? [] : [mask])]) {
     try {
       sizes.push(await sharp(bytes).metadata());
@@ -307,6 +307,14 @@ async function checkFiles({ images, mask }: Given): Promise<EmulatorReply | null
   const [first] = sizes;
   const last = sizes.at(-1);
   if (mask === null || first === undefined || last === undefined) return null;
+  if (last.format !== "png" || mask.length >= 4 * 2 ** 20) {
+    return fail(
+      400,
+      "Invalid mask image format - mask must be a PNG below 4 MB",
+      "mask",
+      "invalid_image_format",
+    );
+  }
   if (!last.hasAlpha) {
     return fail(
       400,

@@ -37,6 +37,7 @@ export function createContract(document: JsonObject): Contract {
     return compiled;
   };
   const operations = listOperations(document);
+  const describedHeaders = Object.keys(objectIn(objectIn(document, "components"), "headers"));
   return {
     document,
     operations,
@@ -48,6 +49,10 @@ export function createContract(document: JsonObject): Contract {
       assert.ok(String(status) in replies, `undocumented status: ${place}`);
       assert.match(headers.get("x-request-id") ?? "", /^req_/, place);
       const reply = objectIn(replies, String(status));
+      const documented = isJsonObject(reply["headers"]) ? reply["headers"] : {};
+      for (const name of describedHeaders) {
+        assert.ok(!headers.has(name) || name in documented, `undocumented ${name}: ${place}`);
+      }
       if (reply["content"] === undefined) {
         assert.equal(text, "", place);
         return;

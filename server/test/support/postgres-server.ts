@@ -119,25 +119,33 @@ export function findBinaries(): string | null {
   return process.platform === "linux" && process.arch === "x64" ? (found ?? null) : null;
 }
 
+type ServerSettings = Readonly<Record<string, string>>;
+
 export type OwnPostgres = {
   url: string;
+  /** Of its first process. */
+  pid(): number;
   /** Ends every session, as a restart by an operator does, and comes back with all that was committed. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** A server that nobody else uses. Throws where there are no binaries. */
-export async function startServer(): Promise<OwnPostgres> {
+/**
+ * A server that nobody else uses, with settings in place of ours, which are for speed. Throws where there are
+ * no binaries.
+ */
+export async function startServer(changes: ServerSettings = {}): Promise<OwnPostgres> {
   const folder = await mkdtemp(join(tmpdir(), "darkroom-postgres-"));
   try {
     copyBinaries(findBinaries() ?? "", folder);
     await runInit(folder);
-    let server = await runServer(folder);
+    let server = await runServer(folder, changes);
     return {
       url: `postgres://darkroom@localhost/postgres?host=${encodeURIComponent(folder)}`,
+      pid: () => server.pid ?? 0,
       restart: async () => {
         await stopServer(server);
-        server = await runServer(folder);
+        server = await runServer(folder, changes);
       },
       stop: async () => {
         await stopServer(server);
@@ -176,7 +184,7 @@ async function runInit(folder: string): Promise<void> {
 }
 
 /** Listens on a socket in `folder` only: no port to choose, nobody else to talk to. */
-async function runServer(folder: string): Promise<ChildProcess> {
+async function runServer(folder: string, changes: ServerSettings): Promise<ChildProcess> {
   const settings = {
     listen_addresses: "",
     unix_socket_directories: folder,
@@ -185,6 +193,7 @@ async function runServer(folder: string): Promise<ChildProcess> {
     full_page_writes: "off",
     shared_buffers: "64MB",
     max_wal_size: "1GB",
+    ...changes,
   };
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const child = run(folder, "postgres", ["-D", join(folder, "data"), ...options]);

@@ -70,17 +70,19 @@ function validObject(source: SchemaSource, schema: JsonObject): Arbitrary<JsonVa
   const members = isJsonObject(schema["properties"]) ? schema["properties"] : {};
   const required = Array.isArray(schema["required"]) ? schema["required"] : [];
   const arbitraries = Object.entries(members).map(
-    ([name, member]) =>
-      [
-        name,
-        source.known[name] ?? validValues(source, isJsonObject(member) ? member : {}),
-      ] as const,
+    ([name, member]) => [name, valuesOf(source, name, isJsonObject(member) ? member : {})] as const,
   );
   return fc.record<Record<string, JsonValue>>(Object.fromEntries(arbitraries), {
     requiredKeys: required.filter(
       (name) => typeof name === "string" && name in members,
     ) as string[],
   });
+}
+
+/** What only one value keeps, as the model of a model's own schema, is not a matter of its name. */
+function valuesOf(source: SchemaSource, name: string, member: JsonObject): Arbitrary<JsonValue> {
+  const known = member["const"] === undefined ? source.known[name] : undefined;
+  return known ?? validValues(source, member);
 }
 
 function validText(schema: JsonObject): Arbitrary<string> {

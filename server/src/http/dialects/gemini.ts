@@ -53,11 +53,11 @@ async function answer(deps: DialectDeps, exchange: Exchange, call: string): Prom
   const { request, reply } = exchange;
   if (!call.endsWith(verb)) throw noSuchCall(request);
   const model = loadNamedModel(deps.catalogue, call.slice(0, -verb.length));
-  const started = await start(deps, exchange, model);
+  const taskIds = await start(deps, exchange, model);
   dropBody(request);
-  const [task = null] = await awaitTasks(deps, exchange, started);
+  const [task = null] = await awaitTasks(deps, exchange, { taskIds, isStream: false });
   if (task === null) {
-    const message = `the server stopped waiting, and ${started.join()} goes on`;
+    const message = `the server stopped waiting, and ${taskIds.join()} goes on; read it at GET /v1/tasks/${taskIds.join()}`;
     return reply.code(504).send(geminiProblem(504, message, "still_running"));
   }
   if (task.status !== "completed") return refuse(reply, model, task);

@@ -3,7 +3,14 @@ import type { AppError, Reason } from "../../lib/errors.ts";
 
 /** Body of every refusal of the OpenAI API, and of the event that ends a stream early. */
 export type OpenAiProblem = {
-  error: { message: string; type: string; param: string | null; code: string };
+  error: {
+    message: string;
+    type: string;
+    param: string | null;
+    code: string;
+    /** The task behind, where there is one. */
+    task_id?: string;
+  };
 };
 
 /** Where the vendor has a word of its own; every other reason is its own code. */

@@ -58,16 +58,17 @@ function describePicture({ image }: StoredPicture): { size: string; output_forma
 function presentFailure({ taskIds }: Started, tasks: readonly Task[]): OpenAiRefusal {
   const error = tasks.find((task) => task.error !== undefined)?.error;
   const names = taskIds.join(", ");
+  const task = taskIds[0] === undefined ? {} : { task_id: taskIds[0] };
   if (error === undefined) {
     const message =
       `the server stopped waiting before ${names} ended, and the work goes on; ` +
       `read it at GET /v1/tasks/${taskIds[0] ?? ""}`;
     const code = "still_running";
-    return { status: 504, error: { message, type: "server_error", param: null, code } };
+    return { status: 504, error: { message, type: "server_error", param: null, code, ...task } };
   }
   const { status, type, code } = openAiFailures[error.code];
   const message = `${error.message} (${names})`;
-  return { status, error: { message, type, param: paramOf(error.param), code } };
+  return { status, error: { message, type, param: paramOf(error.param), code, ...task } };
 }
 
 function sumUsage(tasks: readonly Task[]): TaskUsage | null {

@@ -74,7 +74,8 @@ async function answer(
   const { asked, started } = await start(deps, exchange, kind);
   dropBody(exchange.request);
   if (asked.isStream) return streamResult(deps, exchange, { asked, started, kind });
-  const ended = await awaitTasks(deps, exchange, started.taskIds);
+  const { taskIds } = started;
+  const ended = await awaitTasks(deps, exchange, { taskIds, isStream: false });
   const result = await presentResult(deps, { asked, started, ended });
   if (isRefusal(result)) return refuse(exchange.reply, result);
   return exchange.reply
@@ -137,7 +138,8 @@ async function streamResult(
 ): Promise<void> {
   const stream = deps.streams.open(exchange.reply, () => undefined);
   try {
-    const ended = await awaitTasks(deps, exchange, started.taskIds);
+    const { taskIds } = started;
+    const ended = await awaitTasks(deps, exchange, { taskIds, isStream: true });
     const result = await presentResult(deps, { asked, started, ended });
     if (isRefusal(result)) stream.send(errorEvent(result));
     else await stream.sendText(writeEvents(deps, result, kind));

@@ -34,6 +34,8 @@ export type DialectDeps = {
   publicUrl: () => string;
   /** From submit to the latest end of a task, in milliseconds. */
   deadlineMs: number;
+  /** How long a request waits while its client hears nothing, in milliseconds. */
+  dialectWaitMs: number;
   /** Largest body of a request, in bytes; for forms the sum of their parts. */
   bodyBytesMax: number;
 };
@@ -92,14 +94,19 @@ export type Ended = Task | null;
 /** A task ends by its deadline; what remains is the time to write that down. */
 const graceMs = minuteMs;
 
-/** Waits for the tasks to end, at the latest by their deadline; in the order of `taskIds`. */
+/**
+ * Waits for the tasks to end, in the order of `taskIds`: on a stream, which keeps its client awake, up to
+ * their deadline. A silent client would give up earlier than that, and its own retry would pay again.
+ */
 export async function awaitTasks(
-  deps: Pick<DialectDeps, "waitForTask" | "deadlineMs">,
+  deps: Pick<DialectDeps, "waitForTask" | "deadlineMs" | "dialectWaitMs">,
   { request, reply }: Exchange,
-  taskIds: readonly string[],
+  { taskIds, isStream }: { taskIds: readonly string[]; isStream: boolean },
 ): Promise<Ended[]> {
   const caller = callerOf(request);
-  const options = { waitMs: deps.deadlineMs + graceMs, signal: departureOf(reply) };
+  const untilEndMs = deps.deadlineMs + graceMs;
+  const waitMs = isStream ? untilEndMs : Math.min(untilEndMs, deps.dialectWaitMs);
+  const options = { waitMs, signal: departureOf(reply) };
   return Promise.all(
     taskIds.map(async (taskId) => {
       const view = await deps.waitForTask({ caller, taskId, language: "en" }, options);

@@ -5,7 +5,13 @@ import { must } from "../../lib/errors.ts";
 import type { JsonObject } from "../../lib/json.ts";
 import { idempotencyHeader, replayedHeader } from "../idempotency.ts";
 import { responseVersion, responseVersionHeader } from "../headers.ts";
-import type { HeaderName, NamedSchemas, RequestHeaderName, Schema } from "./operation.ts";
+import type {
+  HeaderName,
+  LimitHeaderName,
+  NamedSchemas,
+  RequestHeaderName,
+  Schema,
+} from "./operation.ts";
 
 export type Components = {
   schemas: JsonObject;
@@ -73,6 +79,7 @@ function clean(schema: object): JsonObject {
 }
 
 const seconds: JsonObject = { type: "integer", minimum: 1 };
+const count: JsonObject = { type: "integer", minimum: 0 };
 const text: JsonObject = { type: "string" };
 
 export const replyHeaders: Record<HeaderName, JsonObject> = {
@@ -92,7 +99,42 @@ export const replyHeaders: Record<HeaderName, JsonObject> = {
   Location: { description: "Where the content is.", schema: text },
   "Content-Range": { description: "Which bytes of how many.", schema: text },
   "X-Usage-Cache": { description: "Whether the figures were kept.", schema: text },
+  "RateLimit-Policy": {
+    description:
+      "The limits of the key and its account, as draft-ietf-httpapi-ratelimit-headers writes them; left out where there are none.",
+    schema: text,
+    example: '"key-requests";q=60;w=60, "key-tasks";q=4;qu="concurrent-requests"',
+  },
+  RateLimit: {
+    description: "What is left of the requests a minute, and seconds until all of them are.",
+    schema: text,
+    example: '"key-requests";r=59;t=1',
+  },
+  "X-RateLimit-Limit": {
+    description: "Requests a minute of the limit that has least left.",
+    schema: count,
+  },
+  "X-RateLimit-Remaining": { description: "What is left of it.", schema: count },
+  "X-RateLimit-Reset": {
+    description: "Seconds until it is whole again.",
+    schema: count,
+  },
 } satisfies Record<HeaderName, JsonObject>;
+
+/** On every reply to a request whose key was known, when that key or its account has limits. */
+export const limitHeaders: readonly LimitHeaderName[] = [
+  "RateLimit-Policy",
+  "RateLimit",
+  "X-RateLimit-Limit",
+  "X-RateLimit-Remaining",
+  "X-RateLimit-Reset",
+];
+
+export function headerReferences(names: Iterable<HeaderName>): JsonObject {
+  return Object.fromEntries(
+    [...new Set(names)].map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+  );
+}
 
 export const requestHeaders: Record<RequestHeaderName, JsonObject> = {
   [idempotencyHeader]: {

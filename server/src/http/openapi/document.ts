@@ -5,6 +5,8 @@ import type { Model } from "../../models/row.ts";
 import {
   createComponents,
   findSchema,
+  headerReferences,
+  limitHeaders,
   membersOf,
   replyHeaders,
   requestHeaders,
@@ -55,9 +57,15 @@ export function createDocument(facts: DocumentFacts): JsonObject {
           scheme: "bearer",
           description: "A key of this server: `sk-live-…` or `sk-test-…`.",
         },
+        "x-goog-api-key": keyIn("x-goog-api-key"),
+        "x-key": keyIn("x-key"),
       },
     },
   };
+}
+
+function keyIn(name: string): JsonObject {
+  return { type: "apiKey", in: "header", name, description: "The same key, in another header." };
 }
 
 function presentPaths(operations: readonly Operation[], components: Components): JsonObject {
@@ -72,13 +80,14 @@ function presentPaths(operations: readonly Operation[], components: Components):
 
 function presentOperation(operation: Operation, components: Components): JsonObject {
   const parameters = presentParameters(operation);
-  const { access, body, isBodyOptional } = operation;
+  const { access, body, isBodyOptional, keyHeader } = operation;
   return {
     operationId: operation.id,
     tags: [operation.tag],
     summary: operation.summary,
     ...(operation.description === undefined ? {} : { description: operation.description }),
     ...(access === "open" ? { security: [] } : {}),
+    ...(keyHeader === undefined ? {} : { security: [{ key: [] }, { [keyHeader]: [] }] }),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined
       ? {}
@@ -146,13 +155,11 @@ function jsonSchemaIn(reply: JsonValue): JsonValue {
 }
 
 function presentReply(operation: Operation, reply: Reply, components: Components): JsonObject {
-  const versioned = operation.access === "key" ? (["X-APIMart-Response-Version"] as const) : [];
-  const headers = [...new Set(["X-Request-Id", ...versioned, ...(reply.headers ?? [])])];
+  const ofKey =
+    operation.access === "key" ? (["X-APIMart-Response-Version", ...limitHeaders] as const) : [];
   return {
     description: reply.description,
-    headers: Object.fromEntries(
-      headers.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
-    ),
+    headers: headerReferences(["X-Request-Id", ...ofKey, ...(reply.headers ?? [])]),
     ...(reply.content === undefined ? {} : { content: presentContent(reply.content, components) }),
   };
 }

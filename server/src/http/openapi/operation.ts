@@ -25,6 +25,8 @@ export const tags = {
   Account: "Balances and usage.",
   Webhooks: "Callbacks when tasks end.",
   OpenAI: "The OpenAI dialect: for clients that speak it already.",
+  Gemini: "The Gemini dialect, for tools that speak only that.",
+  BFL: "The dialect of Black Forest Labs, for tools that speak only that.",
   Service: "Health and documentation.",
 } as const;
 
@@ -42,7 +44,16 @@ export type HeaderName =
   | "Last-Modified"
   | "Location"
   | "Content-Range"
-  | "X-Usage-Cache";
+  | "X-Usage-Cache"
+  | LimitHeaderName;
+
+/** What a key or account with limits is told of them. */
+export type LimitHeaderName =
+  | "RateLimit"
+  | "RateLimit-Policy"
+  | "X-RateLimit-Limit"
+  | "X-RateLimit-Remaining"
+  | "X-RateLimit-Reset";
 
 /** Request headers that `components.parameters` describes. */
 export type RequestHeaderName =
@@ -83,6 +94,8 @@ export type Operation = {
   description?: string;
   /** `key`: the API key is needed; `open`: anybody may ask. */
   access: "key" | "open";
+  /** A header in which the key may stand instead, as a vendor's clients send it. */
+  keyHeader?: "x-goog-api-key" | "x-key";
   /** Every name in braces of the path. */
   pathParameters?: Readonly<Record<string, PathParameter>>;
   /** An object schema: a parameter for each of its members. */

@@ -2,6 +2,8 @@
 import type { Model } from "../../models/row.ts";
 import type { NamedSchemas, Operation } from "./operation.ts";
 import { accountOperations } from "./operations/account.ts";
+import { bflOperations } from "./operations/bfl.ts";
+import { geminiOperations } from "./operations/gemini.ts";
 import { modelOperations } from "./operations/models.ts";
 import { openAiOperations } from "./operations/openai.ts";
 import { serviceOperations } from "./operations/service.ts";
@@ -10,7 +12,9 @@ import { taskOperations } from "./operations/tasks.ts";
 import { uploadOperations } from "./operations/uploads.ts";
 import { webhookOperations } from "./operations/webhooks.ts";
 import { accountSchemas } from "./schemas/account.ts";
+import { bflSchemas } from "./schemas/bfl.ts";
 import { errorSchemas } from "./schemas/errors.ts";
+import { geminiSchemas } from "./schemas/gemini.ts";
 import { modelSchemas } from "./schemas/models.ts";
 import { openAiSchemas } from "./schemas/openai.ts";
 import { taskSchemas } from "./schemas/tasks.ts";
@@ -26,6 +30,8 @@ export function listOperations(models: readonly Model[]): Operation[] {
     ...accountOperations,
     ...webhookOperations,
     ...openAiOperations,
+    ...geminiOperations,
+    ...bflOperations(models),
     ...serviceOperations,
   ];
 }
@@ -38,6 +44,8 @@ export function namedSchemas(models: readonly Model[]): NamedSchemas {
     ...accountSchemas,
     ...webhookSchemas,
     ...openAiSchemas,
+    ...geminiSchemas,
+    ...bflSchemas,
     ...submitSchemas(models),
   };
 }

@@ -1,7 +1,8 @@
 /** What every route of a kind may refuse with, beside its own reasons; and the replies of a list of them. */
 import type { Reason } from "../../lib/errors.ts";
-import type { JsonObject, JsonValue } from "../../lib/json.ts";
+import type { JsonObject } from "../../lib/json.ts";
 import { statusOf } from "../problem.ts";
+import { headerReferences, limitHeaders } from "./components.ts";
 import type { Operation } from "./operation.ts";
 
 const always: readonly Reason[] = ["invalid_header", "internal_error", "overloaded", "unavailable"];
@@ -50,20 +51,24 @@ export function refusalReplies(
       String(status),
       {
         description: `Refused: ${reasons.map((reason) => `\`${reason}\``).join(", ")}.`,
-        headers: refusalHeaders(status, reasons),
+        headers: refusalHeaders(operation, status, reasons),
         content: { "application/json": { schema: schemaOf(reasons) } },
       },
     ]),
   );
 }
 
-function refusalHeaders(status: number, reasons: readonly Reason[]): Record<string, JsonValue> {
-  const headers: Record<string, JsonValue> = {
-    "X-Request-Id": { $ref: "#/components/headers/X-Request-Id" },
-  };
+function refusalHeaders(
+  { access }: Operation,
+  status: number,
+  reasons: readonly Reason[],
+): JsonObject {
   const mayRetry = status === 429 || status === 503 || reasons.includes("idempotency_in_progress");
-  if (mayRetry) headers["Retry-After"] = { $ref: "#/components/headers/Retry-After" };
-  return headers;
+  return headerReferences([
+    "X-Request-Id",
+    ...(mayRetry ? (["Retry-After"] as const) : []),
+    ...(access === "key" ? (["X-APIMart-Response-Version", ...limitHeaders] as const) : []),
+  ]);
 }
 
 function takesJson({ body }: Operation): boolean {

@@ -19,7 +19,8 @@ const pictures: Readonly<Record<number, Reply>> = {
   504: { description: "The task did not end in time.", content: refusal },
 };
 
-const submitReasons: readonly Reason[] = [
+/** Why a submit of any dialect is refused. */
+export const submitReasons: readonly Reason[] = [
   "missing_parameter",
   "invalid_parameter",
   "unsupported_parameter",

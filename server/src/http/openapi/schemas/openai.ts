@@ -11,6 +11,7 @@ const error = z
       type: z.string(),
       param: z.string().nullable(),
       code: z.string(),
+      task_id: z.string().exactOptional().describe("The task behind, where there is one."),
     }),
   })
   .describe("A refusal as the OpenAI API words it.");
