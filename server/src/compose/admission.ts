@@ -4,9 +4,9 @@ import type { FastifyInstance } from "fastify";
 import { createRequestLimits } from "../accounts/limits.ts";
 import { createAuth } from "../http/auth.ts";
 import type { Installation } from "../installation.ts";
+import { readDiskRoom } from "../lib/disk-room.ts";
 import { watchEventLoopDelay } from "../lib/event-loop-delay.ts";
 import type { EventLoopDelay } from "../lib/event-loop-delay.ts";
-import { readFreeBytes } from "../lib/free-bytes.ts";
 import { createOverload } from "../tasks/overload.ts";
 
 export function composeAdmission(
@@ -20,7 +20,7 @@ export function composeAdmission(
     clock,
     log,
     readLoopDelay: () => delay?.read() ?? 0,
-    readFreeBytes: () => readFreeBytes(config.data.folder),
+    readDiskRoom: () => readDiskRoom(config.data.folder),
     deadlineMs: config.tasks.deadlineMs,
   });
   return {

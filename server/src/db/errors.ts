@@ -45,6 +45,9 @@ const lostCodes: ReadonlySet<string> = new Set([
   "ENOENT",
 ]);
 
+/** A node that is frozen holds its locks until the server ends its session. */
+const lockTimeout = "55P03";
+
 /** What the client library says without a code. */
 const lostTexts: readonly string[] = [
   "Connection terminated",
@@ -69,9 +72,10 @@ export function isCheckViolation(error: unknown): boolean {
   return sqliteCode(error) === sqlite.constraintCheck || postgresCode(error) === "23514";
 }
 
-/** True when a statement waited longer than the lock timeout for a row; never on SQLite. */
+/** True when a statement waited longer than the lock timeout for a row, or a busy error says so; never on SQLite. */
 export function isLockTimeout(error: unknown): boolean {
-  return postgresCode(error) === "55P03";
+  const told = error instanceof AppError ? error.cause : error;
+  return postgresCode(told) === lockTimeout;
 }
 
 /** True when the transaction lost a race (serialisation failure, deadlock) and may simply run again. */
@@ -90,10 +94,10 @@ export function isConnectionLost(error: unknown): boolean {
   return error instanceof Error && lostTexts.some((text) => error.message.startsWith(text));
 }
 
-/** True when PostgreSQL gave a statement up because of time, memory, disk or connections: nothing was done. */
+/** True when PostgreSQL gave a statement up because of time, locks, memory, disk or connections: nothing was done. */
 export function isOverloaded(error: unknown): boolean {
   const code = postgresCode(error);
-  return code === "57014" || code?.startsWith("53") === true;
+  return code === "57014" || code === lockTimeout || code?.startsWith("53") === true;
 }
 
 /** True when another process holds SQLite's lock. */

@@ -37,6 +37,8 @@ const pollPauseMaxMs = 30_000;
 const drawnBytes = 8 * 2 ** 20;
 /** For the poll that asks once more when an attempt's time is up. */
 const lastPollMs = 30_000;
+/** Lost polls after which an expired link is given up. */
+const missesMax = 4;
 
 /** Drives an attempt to its end and commits it. Throws `Fenced` when the run has lost its task. */
 export async function runAttempt(deps: EngineDeps, run: Run, input: AttemptInput): Promise<void> {
@@ -67,20 +69,26 @@ export async function runAttempt(deps: EngineDeps, run: Run, input: AttemptInput
   await commitPictures(deps, run, { ...input, pictures, outputs, usage });
 }
 
-/** Links that have expired are made anew by a poll, where the vendor does that; null when it has nothing. */
+/**
+ * Links that have expired are made anew by a poll, where the vendor does that; null when it has nothing. A
+ * poll that is lost is made again: the picture is paid for.
+ */
 async function askOnceMore(
   deps: EngineDeps,
   run: Run,
   input: AttemptInput,
 ): Promise<Finished | null> {
   if (input.channel.adapter.poll === undefined) return null;
-  try {
-    const endsAt = deps.clock.now() + lastPollMs;
-    const step = await call(deps, run, input, { verb: "poll", endsAt });
-    return step.status === "done" ? step : null;
-  } catch (error) {
-    if (error instanceof ProviderError) return null;
-    throw error;
+  for (let misses = 0; ; misses += 1) {
+    try {
+      const endsAt = deps.clock.now() + lastPollMs;
+      const step = await call(deps, run, input, { verb: "poll", endsAt });
+      return step.status === "done" ? step : null;
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error;
+      if (!isPassing(error) || misses >= missesMax) return null;
+    }
+    await pause(deps, run, 1_000 * 2 ** misses);
   }
 }
 

@@ -4,21 +4,25 @@ import { test } from "node:test";
 import { createTestClock } from "../../test/support/clock.ts";
 import { onEachEngine, testModel } from "../../test/support/engine.ts";
 import type { TestEngine } from "../../test/support/engine.ts";
+import type { DiskRoom } from "../lib/disk-room.ts";
 import { AppError } from "../lib/errors.ts";
 import { minuteMs, secondMs } from "../lib/time.ts";
 import { createOverload } from "./overload.ts";
 import { laneOf } from "./task.ts";
 
 const lane = laneOf(testModel, "live");
-const enough = 2 ** 40;
+const enough = { free: 2 ** 39 };
 
 /** An overload that has measured once, with numbers that a test may change. */
 async function setup(engine: TestEngine, deadlineMs = 30 * minuteMs) {
-  const load = { delayMs: 0, freeBytes: enough };
+  const load: { delayMs: number; room: Partial<DiskRoom> & { free: number } } = {
+    delayMs: 0,
+    room: enough,
+  };
   const overload = createOverload({
     ...engine.deps,
     readLoopDelay: () => load.delayMs,
-    readFreeBytes: () => Promise.resolve(load.freeBytes),
+    readDiskRoom: () => Promise.resolve({ total: 2 ** 40, ...load.room }),
     deadlineMs,
   });
   assert.equal(overload.checkBacklog(lane, "acc_1"), null);
@@ -45,11 +49,12 @@ onEachEngine((_name, open) => {
     const { overload, load, measure } = parts;
     await measure();
     overload.assertAccepting();
-    for (const bad of [{ freeBytes: 2 ** 30 - 1 }, { delayMs: 301 }]) {
+    const small = { free: 2 ** 20 - 1, total: 20 * 2 ** 20 };
+    for (const bad of [{ room: { free: 2 ** 30 - 1 } }, { room: small }, { delayMs: 301 }]) {
       Object.assign(load, bad);
       await measure();
       assert.throws(() => overload.assertAccepting(), isOverloaded);
-      Object.assign(load, { delayMs: 300, freeBytes: 2 ** 30 });
+      Object.assign(load, { delayMs: 300, room: { free: 2 ** 30 } });
       await measure();
       overload.assertAccepting();
     }
@@ -77,7 +82,7 @@ onEachEngine((_name, open) => {
   test("a submit is refused while the server is overloaded, a repeat of a known key is not", async () => {
     // The database is only asked for lanes that were submitted to; here none was.
     const clock = createTestClock();
-    const load = { freeBytes: enough };
+    const load = { room: enough };
     await using engine = await open({
       overload: {
         assertAccepting: () => overload.assertAccepting(),
@@ -88,13 +93,13 @@ onEachEngine((_name, open) => {
       ...engine.deps,
       clock,
       readLoopDelay: () => 0,
-      readFreeBytes: () => Promise.resolve(load.freeBytes),
+      readDiskRoom: () => Promise.resolve({ total: 2 ** 40, ...load.room }),
       deadlineMs: minuteMs,
     });
     const body = { model: testModel, prompt: "fox" };
     const keyed = (key: string) => ({ body, idempotency: { route: "POST /", key, digest: "d" } });
     const { taskId } = await engine.submitTask(keyed("k1"));
-    load.freeBytes = 0;
+    load.room = { free: 0 };
     overload.start();
     await clock.untilWaiting(1);
     await assert.rejects(engine.submitTask({ body }), isOverloaded);

@@ -4,6 +4,7 @@
  * never refused, and neither are repeats of a known idempotency key: they are answered before.
  */
 import type { Database } from "../db/database.ts";
+import type { DiskRoom } from "../lib/disk-room.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { createLoop } from "../lib/loop.ts";
@@ -17,8 +18,8 @@ export type OverloadDeps = {
   log: Log;
   /** How late the event loop is, in milliseconds. */
   readLoopDelay(): number;
-  /** Bytes free where the database and the pictures are kept; null where nobody can tell. */
-  readFreeBytes(): Promise<number | null>;
+  /** Where the database and the pictures are kept; null where nobody can tell. */
+  readDiskRoom(): Promise<DiskRoom | null>;
   /** From submit to the latest end of a task, in milliseconds. */
   deadlineMs: number;
 };
@@ -37,7 +38,9 @@ export type Overload = {
 
 const measureEveryMs = secondMs;
 const loopDelayMsMax = 300;
+/** Less is nearly full; of a small disk a twentieth. */
 const freeBytesMin = 2 ** 30;
+const freeShareMin = 0.05;
 /** Share of the deadline after which a task that still waits says that the next one will be late. */
 const waitShareMax = 0.5;
 /** Lanes are looked at for as long after their last submit; they are as few as models and modes. */
@@ -73,7 +76,7 @@ export function createOverload(deps: OverloadDeps): Overload {
 }
 
 async function measure(deps: OverloadDeps, state: State): Promise<void> {
-  const refusal = describeRefusal(deps.readLoopDelay(), await deps.readFreeBytes());
+  const refusal = describeRefusal(deps.readLoopDelay(), await deps.readDiskRoom());
   if (refusal !== state.refusal) {
     deps.log.warn(
       { refusal },
@@ -84,8 +87,10 @@ async function measure(deps: OverloadDeps, state: State): Promise<void> {
   state.backedUp = await findBackedUp(deps, state.lanes);
 }
 
-function describeRefusal(loopDelayMs: number, freeBytes: number | null): string | null {
-  if (freeBytes !== null && freeBytes < freeBytesMin) return "the server's disk is nearly full";
+function describeRefusal(loopDelayMs: number, room: DiskRoom | null): string | null {
+  if (room !== null && room.free < Math.min(freeBytesMin, room.total * freeShareMin)) {
+    return "the server's disk is nearly full";
+  }
   if (loopDelayMs > loopDelayMsMax)
     return "the server has more requests than it can answer in time";
   return null;

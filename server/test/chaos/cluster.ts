@@ -163,8 +163,11 @@ async function untilReady(members: readonly Member[]): Promise<void> {
 async function stopInOrder(state: State, { name, process }: Member): Promise<void> {
   if (process === null) return;
   process.signal("SIGTERM");
-  const late = systemClock.sleep(stopMsMax).then(() => "late" as const);
+  const over = new AbortController();
+  const late = systemClock.sleep(stopMsMax, over.signal).then(() => "late" as const);
   const ending = await Promise.race([process.ended, late]);
+  // A timer that nobody waits for would keep the test alive.
+  over.abort();
   if (ending !== 0) {
     state.problems.push(`${name} was asked to stop and ended ${ending}: ${process.errors()}`);
     process.signal("SIGKILL");

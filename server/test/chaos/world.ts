@@ -138,7 +138,12 @@ async function openPostgres(ends: (() => Promise<void>)[]): Promise<World["postg
   const own = await startServer();
   ends.push(own.stop);
   await runStatement(own.url, `create database ${database}`);
-  return { url: withDatabase(own.url, database), restart: own.restart };
+  let restarting = Promise.resolve();
+  return {
+    url: withDatabase(own.url, database),
+    // One at a time: the server of a second one would find the folder taken.
+    restart: () => (restarting = restarting.then(own.restart)),
+  };
 }
 
 function endSessionsOf(database: string): string {

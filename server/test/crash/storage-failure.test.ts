@@ -282,6 +282,7 @@ async function openOn(folder: string, faults: Faults): Promise<Installation> {
   return {
     ...whole,
     db,
+    engineDb: db,
     accounts: createAccounts({ db, clock, ids, openBooks }),
     keys: createKeys({ db, clock, random, ids, pepper: secrets.derive("api-keys") }),
     close: () => db.close(),

@@ -76,7 +76,7 @@ export function startSimulatedGateway(around: Surroundings, pointsLeft: number):
   const overload = createOverload({
     ...deps,
     readLoopDelay: () => 0,
-    readFreeBytes: () => Promise.resolve(null),
+    readDiskRoom: () => Promise.resolve(null),
     deadlineMs,
   });
   const refreshing = createLoop({

@@ -310,7 +310,7 @@ function createVerbs({ options, test, deps, caller }: Parts) {
         createOverload({
           ...deps,
           readLoopDelay: () => 0,
-          readFreeBytes: () => Promise.resolve(null),
+          readDiskRoom: () => Promise.resolve(null),
           deadlineMs: options.deadlineMs ?? 30 * minuteMs,
         }),
       links,
