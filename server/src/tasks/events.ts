@@ -1,6 +1,6 @@
 /** What the end of a task puts in the outbox of webhooks, in the transaction that ends it. */
 import type { Tx } from "../db/database.ts";
-import type { WebhookEventType } from "../db/schema.ts";
+import type { WebhookEventType } from "../db/webhook-rows.ts";
 import { assert, must } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import { listEnabledEndpoints } from "../webhooks/endpoint-store.ts";

@@ -1,6 +1,6 @@
 /** One try of a leased delivery, and what is written down of it. */
 import type { Database, Tx } from "../db/database.ts";
-import type { DeliveryRow } from "../db/schema.ts";
+import type { DeliveryRow } from "../db/webhook-rows.ts";
 import { must } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";

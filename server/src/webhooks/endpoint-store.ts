@@ -2,7 +2,8 @@
 import type { Updateable } from "kysely";
 
 import type { Handle, Tx } from "../db/database.ts";
-import type { Mode, WebhookEndpointRow, WebhookSecretRow } from "../db/schema.ts";
+import type { Mode } from "../db/schema.ts";
+import type { WebhookEndpointRow, WebhookSecretRow } from "../db/webhook-rows.ts";
 import { prepare } from "../db/statements.ts";
 
 /** Endpoints and secrets belong to an account and a mode, as tasks do. */

@@ -1,6 +1,6 @@
 /** Registered endpoints: made, read, changed, removed, rotated, tested. */
 import type { Database } from "../db/database.ts";
-import type { DeliveryRow, WebhookEndpointRow, WebhookEventType } from "../db/schema.ts";
+import type { DeliveryRow, WebhookEndpointRow, WebhookEventType } from "../db/webhook-rows.ts";
 import type { Egress } from "../lib/egress.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";

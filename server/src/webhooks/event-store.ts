@@ -1,6 +1,6 @@
 /** Every statement on `events`: the outbox. */
 import type { Handle, Tx } from "../db/database.ts";
-import type { EventRow } from "../db/schema.ts";
+import type { EventRow } from "../db/webhook-rows.ts";
 import { insertRows, prepare } from "../db/statements.ts";
 
 const insertEventRows = insertRows("events", [

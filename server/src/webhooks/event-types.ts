@@ -1,4 +1,4 @@
-import type { EventRow, WebhookEventType } from "../db/schema.ts";
+import type { EventRow, WebhookEventType } from "../db/webhook-rows.ts";
 import type { EnabledEndpoint } from "./endpoint-store.ts";
 
 export const eventTypes = [

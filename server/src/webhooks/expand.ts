@@ -1,6 +1,6 @@
 /** Turns events of the outbox into deliveries: one for each address that is to be told. */
 import type { Tx } from "../db/database.ts";
-import type { DeliveryRow } from "../db/schema.ts";
+import type { DeliveryRow } from "../db/webhook-rows.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Clock } from "../lib/time.ts";
 import { callbackOf, parseTarget } from "./address.ts";

@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 
 import type { Handle, Tx } from "../db/database.ts";
-import type { DeliveryRow, DeliveryTryRow } from "../db/schema.ts";
+import type { DeliveryRow, DeliveryTryRow } from "../db/webhook-rows.ts";
 import { deliveryColumns } from "./delivery-store.ts";
 import type { Owner } from "./endpoint-store.ts";
 

@@ -1,6 +1,6 @@
 /** The log of deliveries: read, and repeated. */
 import type { Database } from "../db/database.ts";
-import type { DeliveryRow, DeliveryTryRow } from "../db/schema.ts";
+import type { DeliveryRow, DeliveryTryRow } from "../db/webhook-rows.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Clock } from "../lib/time.ts";
 import { parseTarget } from "./address.ts";

@@ -1,5 +1,5 @@
 /** What a try means for its delivery, its endpoint and its origin. Pure but for the jitter. */
-import type { DeliveryRow } from "../db/schema.ts";
+import type { DeliveryRow } from "../db/webhook-rows.ts";
 import type { Random } from "../lib/random.ts";
 import { dayMs } from "../lib/time.ts";
 import type { Failing } from "./endpoint-store.ts";

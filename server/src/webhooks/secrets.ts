@@ -1,6 +1,6 @@
 /** The secrets that sign: of each endpoint, and of an account's ad-hoc addresses. At rest they are sealed. */
 import type { Database, Tx } from "../db/database.ts";
-import type { WebhookEndpointRow, WebhookSecretRow } from "../db/schema.ts";
+import type { WebhookEndpointRow, WebhookSecretRow } from "../db/webhook-rows.ts";
 import { must } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import type { Clock } from "../lib/time.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 
 import type { Database } from "../../src/db/database.ts";
-import type { DeliveryRow, DeliveryTryRow } from "../../src/db/schema.ts";
+import type { DeliveryRow, DeliveryTryRow } from "../../src/db/webhook-rows.ts";
 import { createEgress } from "../../src/lib/egress.ts";
 import { createIds } from "../../src/lib/ids.ts";
 import type { Ids } from "../../src/lib/ids.ts";
