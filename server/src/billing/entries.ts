@@ -45,22 +45,6 @@ export function holdIdOf(taskId: string): string {
   return `hold:${taskId}`;
 }
 
-export function holdEntry(hold: Hold, now: number): LedgerRow {
-  return {
-    account_id: hold.accountId,
-    id: holdIdOf(hold.taskId),
-    mode: hold.mode,
-    kind: "hold",
-    available: minus(hold.amount),
-    held: hold.amount,
-    task_id: hold.taskId,
-    key_id: hold.keyId,
-    note: null,
-    created_at: now,
-    ...nothingSold,
-  };
-}
-
 /** `isFirst` for one capture of a task: its entry carries the tokens. */
 export function captureEntry(task: Settlement, capture: Capture, isFirst: boolean): LedgerRow {
   return {
@@ -114,6 +98,6 @@ export function creditEntry(wanted: Credit): LedgerRow {
 }
 
 /** Without the minus zero that `-amount` makes of 0. */
-function minus(amount: Micros): Micros {
+export function minus(amount: Micros): Micros {
   return 0 - amount;
 }

@@ -13,13 +13,14 @@ import { AppError, assert, must } from "../lib/errors.ts";
 import { assertMicros, formatUsd, microsPerUsd } from "../lib/money.ts";
 import type { Micros } from "../lib/money.ts";
 import type { Credit, Hold, Settlement } from "./entries.ts";
-import { captureEntry, creditEntry, holdEntry, holdIdOf, releaseEntry } from "./entries.ts";
+import { captureEntry, creditEntry, holdIdOf, releaseEntry } from "./entries.ts";
 import {
   addCredit,
   findEntry,
   insertBooks,
   insertCredit,
   insertEntries,
+  insertHolds,
   lockBook,
   resolveHold,
   takeHold,
@@ -51,19 +52,18 @@ export async function holdMany(
   now: number,
 ): Promise<(null | { missing: Micros })[]> {
   const answers: (null | { missing: Micros })[] = holds.map(() => null);
-  const entries: LedgerRow[] = [];
+  const taken: (Hold & { now: number })[] = [];
   for (const places of groupByBook(holds)) {
     const group = places.map((place) => must(holds[place], "a hold"));
-    const taken = await holdInBook(tx, group, now);
-    if (taken.refill !== null) entries.push(taken.refill);
+    const { missing, refill } = await holdInBook(tx, group, now);
+    if (refill !== null) await insertEntries(tx, [refill]);
     places.forEach((place, i) => {
-      const hold = must(group[i], "a hold");
-      const missing = taken.missing[i] ?? 0;
-      if (missing > 0) answers[place] = { missing };
-      else entries.push(holdEntry(hold, now));
+      const short = missing[i] ?? 0;
+      if (short > 0) answers[place] = { missing: short };
+      else taken.push({ ...must(group[i], "a hold"), now });
     });
   }
-  await insertEntries(tx, entries);
+  await insertHolds(tx, taken);
   return answers;
 }
 

@@ -1,8 +1,9 @@
 import type { Handle, Tx } from "../db/database.ts";
 import type { BalanceRow, LedgerRow, PriceRow } from "../db/schema.ts";
 import type { Micros } from "../lib/money.ts";
-import { insertRows, prepare } from "../db/statements.ts";
-import type { BookRef } from "./entries.ts";
+import { insertRows, insertValues, prepare } from "../db/statements.ts";
+import type { BookRef, Hold } from "./entries.ts";
+import { holdIdOf, minus } from "./entries.ts";
 
 // balances
 
@@ -134,6 +135,23 @@ const insertLedgerRows = insertRows("ledger", ledgerColumns);
 export async function insertEntries(tx: Tx, entries: readonly LedgerRow[]): Promise<void> {
   await insertLedgerRows(tx, entries);
 }
+
+/** Throws a unique violation when one of the holds exists already. */
+export const insertHolds = insertValues(
+  "ledger",
+  ["account_id", "id", "mode", "available", "held", "task_id", "key_id", "created_at"],
+  ({ accountId, mode, keyId, taskId, amount, now }: Hold & { now: number }) => [
+    accountId,
+    holdIdOf(taskId),
+    mode,
+    minus(amount),
+    amount,
+    taskId,
+    keyId,
+    now,
+  ],
+  { constants: { kind: "hold" } },
+);
 
 const insertNewLedgerRows = insertRows("ledger", ledgerColumns, {
   onConflict: "ignore",

@@ -16,7 +16,7 @@ import type { Reason } from "../lib/errors.ts";
 import { dayMs, hourMs } from "../lib/time.ts";
 import { claimTasks } from "./claim.ts";
 import { insertIdempotency } from "./idempotency-store.ts";
-import { insertQueueRows, insertWorker } from "./queue-store.ts";
+import { insertWaiting, insertWorker } from "./queue-store.ts";
 import type { Submitted } from "./submit.ts";
 import { laneOf } from "./task.ts";
 
@@ -411,16 +411,12 @@ onEachEngine((name, open) => {
     await using engine = await open();
     const lane = laneOf(testModel, "live");
     const crowd = Array.from({ length: 10_000 }, (_, index) => ({
-      account_id: "acc_crowd",
-      task_id: `task_${String(index).padStart(5, "0")}`,
+      accountId: "acc_crowd",
+      id: `task_${String(index).padStart(5, "0")}`,
       lane,
       tag: index + 1,
-      state: "ready" as const,
-      run_at: 0,
-      worker_id: null,
-      claims: 0,
     }));
-    await engine.db.transaction((tx) => insertQueueRows(tx, crowd));
+    await engine.db.transaction((tx) => insertWaiting(tx, crowd));
     await engine.submit();
     const queue = await readQueue(engine, 3);
     assert.ok(queue.includes(engine.caller.accountId), String(queue));

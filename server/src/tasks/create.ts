@@ -7,7 +7,7 @@ import type { AccountLimits } from "../accounts/caller.ts";
 import type { ReservationRefusal } from "../accounts/key-usage.ts";
 import { holdMany } from "../billing/ledger.ts";
 import type { Tx } from "../db/database.ts";
-import type { IdempotencyRow, QueueRow } from "../db/schema.ts";
+import type { IdempotencyRow } from "../db/schema.ts";
 import { insertReferences } from "../images/store.ts";
 import type { KeptReference } from "../images/references.ts";
 import { AppError, must } from "../lib/errors.ts";
@@ -15,7 +15,8 @@ import { formatUsd } from "../lib/money.ts";
 import { dayMs, secondMs } from "../lib/time.ts";
 import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempotency-store.ts";
 import type { KnownKey } from "./idempotency-store.ts";
-import { highestWaitingTag, insertQueueRows, lowestWaitingTag } from "./queue-store.ts";
+import { highestWaitingTag, insertWaiting, lowestWaitingTag } from "./queue-store.ts";
+import type { WaitingTask } from "./queue-store.ts";
 import { insertSlots } from "./slot-store.ts";
 import { insertTasks } from "./store.ts";
 import { laneOf } from "./task.ts";
@@ -251,36 +252,26 @@ async function insertAll(tx: Tx, accepted: readonly CreateInput[]): Promise<void
   for (const { task, references } of accepted) {
     if (references.length > 0) await insertReferences(tx, task, references);
   }
-  await insertQueueRows(tx, await queueRows(tx, tasks));
+  await insertWaiting(tx, await takePlaces(tx, tasks));
 }
 
 /**
  * Fair order by virtual time: a task stands one step behind the account's last waiting task of the
  * lane, but never before what is next there. One account's thousands do not hide another's one.
  */
-async function queueRows(tx: Tx, tasks: readonly NewTask[]): Promise<QueueRow[]> {
+async function takePlaces(tx: Tx, tasks: readonly NewTask[]): Promise<WaitingTask[]> {
   const lowest = new Map<string, number>();
   const highest = new Map<string, number>();
-  const rows: QueueRow[] = [];
-  for (const task of tasks) {
-    const { accountId, id } = task;
-    const lane = laneOf(task.stored.request.model, task.mode);
-    const place = `${lane} ${accountId}`;
+  const places: WaitingTask[] = [];
+  for (const { accountId, id, mode, stored } of tasks) {
+    const lane = laneOf(stored.request.model, mode);
+    const line = `${lane} ${accountId}`;
     const first = lowest.get(lane) ?? (await lowestWaitingTag(tx, lane)) ?? 0;
-    const last = highest.get(place) ?? (await highestWaitingTag(tx, lane, accountId)) ?? 0;
+    const last = highest.get(line) ?? (await highestWaitingTag(tx, lane, accountId)) ?? 0;
     const tag = Math.max(first, last) + tagStep;
     lowest.set(lane, first);
-    highest.set(place, tag);
-    rows.push({
-      account_id: accountId,
-      task_id: id,
-      lane,
-      tag,
-      state: "ready",
-      run_at: 0,
-      worker_id: null,
-      claims: 0,
-    });
+    highest.set(line, tag);
+    places.push({ accountId, id, lane, tag });
   }
-  return rows;
+  return places;
 }

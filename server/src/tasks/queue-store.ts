@@ -3,7 +3,7 @@ import type { ExpressionBuilder } from "kysely";
 
 import type { Handle, Tx } from "../db/database.ts";
 import { skipLocked } from "../db/skip-locked.ts";
-import { insertRows, prepare } from "../db/statements.ts";
+import { insertValues, prepare } from "../db/statements.ts";
 import type { Mode, Tables, WorkerRow } from "../db/schema.ts";
 import { laneOf, resumeLane } from "./task.ts";
 
@@ -199,16 +199,15 @@ export async function deleteQueueRow(tx: Tx, accountId: string, taskId: string):
   await deleteRow.run(tx, { accountId, taskId });
 }
 
-export const insertQueueRows = insertRows("queue", [
-  "account_id",
-  "task_id",
-  "lane",
-  "tag",
-  "state",
-  "run_at",
-  "worker_id",
-  "claims",
-]);
+export type WaitingTask = { accountId: string; id: string; lane: string; tag: number };
+
+/** Puts new tasks into the queue, ready to be claimed. */
+export const insertWaiting = insertValues(
+  "queue",
+  ["account_id", "task_id", "lane", "tag"],
+  (task: WaitingTask) => [task.accountId, task.id, task.lane, task.tag],
+  { constants: { state: "ready", run_at: 0, claims: 0 } },
+);
 
 /** Tag of the task that is next in a lane, or null when nothing waits there. */
 export async function lowestWaitingTag(handle: Handle, lane: string): Promise<number | null> {

@@ -1,36 +1,26 @@
 /** Every statement on `slots`. */
 import type { Handle, Tx } from "../db/database.ts";
-import type { SlotRow } from "../db/schema.ts";
-import { insertRows, prepare } from "../db/statements.ts";
+import { insertValues, prepare } from "../db/statements.ts";
 import type { TaskError } from "./errors.ts";
 import { slotTransitions, sourcesOf } from "./state.ts";
 import type { NewTask, Slot, SlotEnd } from "./task.ts";
 
 type TaskKey = { accountId: string; taskId: string };
 
-const insertSlotRows = insertRows("slots", [
-  "account_id",
-  "task_id",
-  "slot",
-  "state",
-  "captured",
-  "error_json",
-]);
+const insertOpenSlots = insertValues(
+  "slots",
+  ["account_id", "task_id", "slot"],
+  ({ task, slot }: { task: NewTask; slot: number }) => [task.accountId, task.id, slot],
+  { constants: { state: "open", captured: 0 } },
+);
 
 /** One open slot for every picture of every task. */
 export async function insertSlots(tx: Tx, tasks: readonly NewTask[]): Promise<void> {
-  await insertSlotRows(tx, tasks.flatMap(toSlotRows));
-}
-
-function toSlotRows(task: NewTask): SlotRow[] {
-  return Array.from({ length: task.stored.request.pictures }, (_, slot) => ({
-    account_id: task.accountId,
-    task_id: task.id,
-    slot,
-    state: "open",
-    captured: 0,
-    error_json: null,
-  }));
+  const slots: { task: NewTask; slot: number }[] = [];
+  for (const task of tasks) {
+    for (let slot = 0; slot < task.stored.request.pictures; slot++) slots.push({ task, slot });
+  }
+  await insertOpenSlots(tx, slots);
 }
 
 const selectSlots = prepare((db, p: TaskKey) =>

@@ -2,7 +2,7 @@
 import type { TaskUsage } from "../../../client/src/types.ts";
 import type { Handle, Tx } from "../db/database.ts";
 import type { TaskRow } from "../db/schema.ts";
-import { insertRows, prepare } from "../db/statements.ts";
+import { insertValues, prepare } from "../db/statements.ts";
 import type { FrozenPrice, Language, Warning } from "../models/model.ts";
 import type { TaskError } from "./errors.ts";
 import { sourcesOf, taskTransitions } from "./state.ts";
@@ -113,66 +113,44 @@ export async function loadWarnings(
   return json === null ? [] : (JSON.parse(json) as readonly Warning[]);
 }
 
-const insertTaskRows = insertRows("tasks", [
-  "account_id",
-  "id",
-  "mode",
-  "key_id",
-  "model",
-  "state",
-  "revision",
-  "pictures",
-  "open_slots",
-  "done_slots",
-  "request_json",
-  "warnings_json",
-  "price_json",
-  "held",
-  "captured",
-  "webhook",
-  "language",
-  "error_json",
-  "usage_json",
-  "created_at",
-  "deadline_at",
-  "cancel_requested_at",
-  "ended_at",
-  "expires_at",
-]);
-
-export async function insertTasks(tx: Tx, tasks: readonly NewTask[]): Promise<void> {
-  await insertTaskRows(tx, tasks.map(toTaskRow));
-}
-
-function toTaskRow(task: NewTask): TaskRow {
-  const { pictures, model } = task.stored.request;
-  return {
-    account_id: task.accountId,
-    id: task.id,
-    mode: task.mode,
-    key_id: task.keyId,
-    model,
-    state: "pending",
-    revision: 1,
-    pictures,
-    open_slots: pictures,
-    done_slots: 0,
-    request_json: JSON.stringify(task.stored),
-    warnings_json: task.warnings.length === 0 ? null : JSON.stringify(task.warnings),
-    price_json: JSON.stringify(task.price),
-    held: task.held,
-    captured: 0,
-    webhook: task.webhook,
-    language: task.language,
-    error_json: null,
-    usage_json: null,
-    created_at: task.createdAt,
-    deadline_at: task.deadlineAt,
-    cancel_requested_at: null,
-    ended_at: null,
-    expires_at: null,
-  };
-}
+export const insertTasks = insertValues(
+  "tasks",
+  [
+    "account_id",
+    "id",
+    "mode",
+    "key_id",
+    "model",
+    "pictures",
+    "open_slots",
+    "request_json",
+    "warnings_json",
+    "price_json",
+    "held",
+    "webhook",
+    "language",
+    "created_at",
+    "deadline_at",
+  ],
+  (task: NewTask) => [
+    task.accountId,
+    task.id,
+    task.mode,
+    task.keyId,
+    task.stored.request.model,
+    task.stored.request.pictures,
+    task.stored.request.pictures,
+    JSON.stringify(task.stored),
+    task.warnings.length === 0 ? null : JSON.stringify(task.warnings),
+    JSON.stringify(task.price),
+    task.held,
+    task.webhook,
+    task.language,
+    task.createdAt,
+    task.deadlineAt,
+  ],
+  { constants: { state: "pending", revision: 1, done_slots: 0, captured: 0 } },
+);
 
 const updateStarted = prepare((db, p: TaskKey) =>
   db
