@@ -5,6 +5,8 @@ import type { ApiKeyRow, Mode } from "../db/schema.ts";
 import { assert, must } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Micros } from "../lib/money.ts";
+import { whenThere } from "../lib/promised.ts";
+import type { Promised } from "../lib/promised.ts";
 import type { Random } from "../lib/random.ts";
 import type { Clock } from "../lib/time.ts";
 import type { AccountLimits, Caller } from "./caller.ts";
@@ -57,8 +59,11 @@ export type KeysDeps = {
 };
 
 export type Keys = {
-  /** Who holds this key; null when it is unknown, revoked or expired. Neither IPs nor limits are checked. */
-  verify(token: string): Promise<Caller | null>;
+  /**
+   * Who holds this key; null when it is unknown, revoked or expired. Neither IPs nor limits are checked.
+   * At once when the key was seen a moment ago.
+   */
+  verify(token: string): Promised<Caller | null>;
   /**
    * Makes a key for an account that exists. The token is in this reply and nowhere else; it works at once,
    * on every node. Throws `AppError` when a setting is out of range.
@@ -99,20 +104,22 @@ export function createKeys(deps: KeysDeps): Keys {
   };
 }
 
-async function verify(
+function verify(
   deps: KeysDeps,
   verified: VerifiedKeys,
   { token, digestOf }: { token: string; digestOf(token: string): string },
-): Promise<Caller | null> {
+): Promised<Caller | null> {
   if (!isToken(token)) return null;
   const digest = digestOf(token);
-  const caller = await verified.load(digest, async () => {
+  const caller = verified.load(digest, async () => {
     const row = await findKeyByDigest(deps.db.read, digest);
     return row === null ? null : toCaller(row);
   });
-  if (caller === null) return null;
-  const isExpired = caller.expiresAt !== null && caller.expiresAt <= deps.clock.now();
-  return isExpired ? null : caller;
+  return whenThere(caller, (found) => (isExpired(deps.clock, found) ? null : found));
+}
+
+function isExpired(clock: Clock, caller: Caller | null): boolean {
+  return caller !== null && caller.expiresAt !== null && caller.expiresAt <= clock.now();
 }
 
 async function createKey(deps: KeysDeps, settings: KeySettings): Promise<NewKey> {

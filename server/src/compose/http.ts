@@ -74,7 +74,8 @@ export function createHttp(
     estimateTask: (input) => estimateTask(linked, input),
     version,
     submitTask,
-    readTask: ({ caller, taskId, language }) => readTask({ ...caller, taskId, language }),
+    readTask: ({ caller: { accountId, mode }, taskId, language }) =>
+      readTask({ accountId, mode, taskId, language }),
     listTasks: ({ caller: { accountId, mode }, ...input }) =>
       listTasks({ accountId, mode, ...input }),
     readTasks: ({ caller, language, taskIds }) =>

@@ -71,10 +71,17 @@ const corsHeaders = {
 
 const apiCorsHeaders = { ...apiHeaders, ...corsHeaders };
 
-/** Headers that a reply under this path starts with; the route may replace them. */
-export function baseHeaders(path: string): Readonly<Record<string, string>> {
+/**
+ * Headers that a reply under this path starts with; the route may replace them. Only a browser names the
+ * origin of a script, and only to a browser the CORS headers say anything. Files are kept by caches, which
+ * may hand a browser what another client asked for.
+ */
+export function baseHeaders(
+  path: string,
+  origin: string | undefined,
+): Readonly<Record<string, string>> {
   if (path.startsWith("/f/")) return corsHeaders;
-  return isOpenToBrowsers(path) ? apiCorsHeaders : apiHeaders;
+  return origin !== undefined && isOpenToBrowsers(path) ? apiCorsHeaders : apiHeaders;
 }
 
 /** A query may follow the path. */

@@ -68,7 +68,8 @@ test("an unknown route is 404 in our body", async (t) => {
 test("a path that is no URL, or has a part too long, is 404 in our body", async (t) => {
   const { app } = setup(t);
   for (const url of ["/v1/things/%zz", `/v1/things/${"x".repeat(300)}`]) {
-    const reply = await app.inject({ url, headers: bearer });
+    const headers = { ...bearer, origin: "https://a.example" };
+    const reply = await app.inject({ url, headers });
     assert.equal(reply.statusCode, 404);
     assert.equal(reply.json().error.reason, "route_not_found");
     assert.equal(reply.headers["access-control-allow-origin"], "*");
@@ -158,6 +159,14 @@ test("replies of the API may be read from any origin, without credentials", asyn
     headers: { origin: "https://a.example" },
   });
   assert.equal("access-control-allow-origin" in headers, false);
+});
+
+test("CORS headers are for browsers, which name their origin; files carry them for caches", async (t) => {
+  const { app } = setup(t);
+  const isOpen = async (url: string): Promise<boolean> =>
+    "access-control-allow-origin" in (await app.inject({ url })).headers;
+  assert.equal(await isOpen("/v1/things/1"), false);
+  assert.equal(await isOpen("/f/x/y.png"), true);
 });
 
 test("a preflight names the methods of the path and the headers that clients send", async (t) => {

@@ -150,7 +150,7 @@ function reserveBody(
 }
 
 function setBaseHeaders(request: FastifyRequest, reply: FastifyReply): void {
-  reply.headers(baseHeaders(request.raw.url ?? "/"));
+  reply.headers(baseHeaders(request.raw.url ?? "/", request.headers.origin));
   reply.header("x-request-id", request.id);
   request.contract = contractOf(request.headers);
   if (request.contract === "versioned") reply.header(responseVersionHeader, responseVersion);

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 
+import type { Promised } from "../lib/promised.ts";
 import type { Auth } from "./auth.ts";
 import type { EventStreams } from "./event-streams.ts";
 import { taskInput, taskNotFound } from "./tasks.ts";
@@ -8,7 +9,7 @@ import type { TaskInput, TaskRoute, TaskView } from "./tasks.ts";
 export type TaskEventsDeps = {
   auth: Auth;
   streams: EventStreams;
-  readTask: (input: TaskInput) => Promise<TaskView | null>;
+  readTask: (input: TaskInput) => Promised<TaskView | null>;
   /**
    * Shows the task as it stands and after every change until the returned function is called; null when
    * nothing more will come.

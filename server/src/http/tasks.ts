@@ -3,6 +3,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import { isId } from "../lib/ids.ts";
+import { whenThere } from "../lib/promised.ts";
+import type { Promised } from "../lib/promised.ts";
 import type { Language } from "../models/model.ts";
 import type { Auth } from "./auth.ts";
 import { callerOf } from "./request.ts";
@@ -29,7 +31,7 @@ export type WaitForTask = (
 export type TasksDeps = {
   auth: Auth;
   /** Null for an unknown task, and for one of another account or mode. */
-  readTask: (input: TaskInput) => Promise<TaskView | null>;
+  readTask: (input: TaskInput) => Promised<TaskView | null>;
   waitForTask: WaitForTask;
   /** The task after the call; null as above. Throws `task_already_ended`. */
   cancelTask: (input: TaskInput) => Promise<TaskView | null>;
@@ -46,18 +48,19 @@ const pollAfterSeconds = "1";
 
 export function registerTasks(app: FastifyInstance, deps: TasksDeps): void {
   const onRequest = [deps.auth.identify, deps.auth.limit];
-  app.get<TaskRoute>("/v1/tasks/:id", { onRequest }, async (request, reply) => {
+  app.get<TaskRoute>("/v1/tasks/:id", { onRequest }, (request, reply) => {
     const input = taskInput(request);
     const waitMs = parseWait(request.query.wait);
     const view =
       waitMs === 0
-        ? await deps.readTask(input)
-        : await deps.waitForTask(input, { waitMs, signal: departureOf(reply) });
-    return sendTask(reply, input.taskId, view, 200);
+        ? deps.readTask(input)
+        : deps.waitForTask(input, { waitMs, signal: departureOf(reply) });
+    return whenThere(view, (known) => sendTask(reply, input.taskId, known, 200));
   });
   app.post<TaskRoute>("/v1/tasks/:id/cancel", { onRequest }, async (request, reply) => {
     const view = await deps.cancelTask(taskInput(request));
-    return sendTask(reply, request.params.id, view, view?.ended === false ? 202 : 200);
+    sendTask(reply, request.params.id, view, view?.ended === false ? 202 : 200);
+    return reply;
   });
 }
 
@@ -74,10 +77,10 @@ function sendTask(
   taskId: string,
   view: TaskView | null,
   status: 200 | 202,
-): FastifyReply {
+): void {
   if (view === null) throw taskNotFound(taskId);
   if (!view.ended) reply.header("retry-after", pollAfterSeconds);
-  return reply
+  void reply
     .code(status)
     .header("content-type", "application/json; charset=utf-8")
     .send(`{"code":${status},"data":${view.json}}`);

@@ -46,7 +46,7 @@ test("a report is answered in USD and credits, under both addresses, with what i
   const query =
     "?start=1767225500&end=2026-01-01T00:00:00Z&group_by=model,date&scope=account&tz=UTC&model=B,a";
   for (const path of ["/v1/usage", "/usage"]) {
-    const { reply, headers } = await ask(query, bearer, path);
+    const { reply, headers } = await ask(query, { ...bearer, origin: "https://a.example" }, path);
     assert.equal(headers["access-control-allow-origin"], "*");
     assert.deepEqual(reply.json(), {
       success: true,

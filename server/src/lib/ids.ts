@@ -29,18 +29,17 @@ const tailsDrawn = 64;
 export function createIds(clock: Clock, random: Random): Ids {
   const tails = createTails(random);
   let lastMs = 0;
-  let timePart = "";
-  let tail = new Uint8Array(16);
+  let digits = new Uint8Array(16);
+  /** All but the last digit, which alone changes from one id to the next nearly always. */
+  let head = "";
   return (kind) => {
     const ms = Math.max(clock.now(), lastMs);
-    if (ms === lastMs && timePart !== "") {
-      increment(tail);
-    } else {
-      lastMs = ms;
-      timePart = encodeTime(ms);
-      tail = tails();
-    }
-    return `${idPrefixes[kind]}${timePart}${encodeTail(tail)}`;
+    const isSameMs = ms === lastMs && head !== "";
+    if (!isSameMs) digits = tails();
+    if (!isSameMs || increment(digits))
+      head = encodeTime(ms) + encodeDigits(digits.subarray(0, -1));
+    lastMs = ms;
+    return idPrefixes[kind] + head + alphabet.charAt(digits[digits.length - 1] ?? 0);
   };
 }
 
@@ -80,15 +79,18 @@ function createTails(random: Random): () => Uint8Array<ArrayBuffer> {
   };
 }
 
-function increment(digits: Uint8Array): void {
-  for (let i = digits.length - 1; i >= 0; i--) {
+/** True when more than the last digit has changed. */
+function increment(digits: Uint8Array): boolean {
+  const last = digits.length - 1;
+  for (let i = last; i >= 0; i--) {
     const next = (digits[i] ?? 0) + 1;
     if (next < 32) {
       digits[i] = next;
-      return;
+      return i < last;
     }
     digits[i] = 0;
   }
+  return true;
 }
 
 function encodeTime(ms: number): string {
@@ -101,7 +103,7 @@ function encodeTime(ms: number): string {
   return text;
 }
 
-function encodeTail(digits: Uint8Array): string {
+function encodeDigits(digits: Uint8Array): string {
   let text = "";
   for (const digit of digits) text += alphabet.charAt(digit);
   return text;

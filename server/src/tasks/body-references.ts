@@ -12,6 +12,7 @@ import type { KeptReference } from "../images/references.ts";
 import { findOwnPicture } from "../images/store.ts";
 import { AppError, must } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
+import type { Promised } from "../lib/promised.ts";
 import type { Random } from "../lib/random.ts";
 import type { ReferenceInput, Submit } from "../models/model.ts";
 import type { Model } from "../models/row.ts";
@@ -41,11 +42,20 @@ export type BodyReferences = {
 
 type Context = { caller: Caller; model: Model; submit: Submit };
 
-/** Throws `invalid_image`, `image_too_large`, `invalid_mask` or `invalid_parameter`; stores nothing then. */
-export async function takeBodyReferences(
+/**
+ * At once for a submit without pictures. Throws `invalid_image`, `image_too_large`, `invalid_mask` or
+ * `invalid_parameter`; stores nothing then.
+ */
+export function takeBodyReferences(
   deps: BodyReferencesDeps,
   context: Context,
-): Promise<BodyReferences> {
+): Promised<BodyReferences> {
+  const { references, mask } = context.submit;
+  if (references.length === 0 && mask === null) return { references: [], mask: null, kept: [] };
+  return takeAll(deps, context);
+}
+
+async function takeAll(deps: BodyReferencesDeps, context: Context): Promise<BodyReferences> {
   const { submit } = context;
   const body: BodyReferences = { references: [], mask: null, kept: [] };
   try {

@@ -72,7 +72,7 @@ export function readMany(
   ids: readonly string[],
 ) {
   const { accountId, mode, language } = reader;
-  return Promise.all(ids.map((taskId) => readTask({ accountId, mode, taskId, language })));
+  return Promise.all(ids.map(async (taskId) => readTask({ accountId, mode, taskId, language })));
 }
 
 async function readAll(

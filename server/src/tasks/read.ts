@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 
 import type { Database } from "../db/database.ts";
 import type { Mode } from "../db/schema.ts";
+import type { Promised } from "../lib/promised.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Language } from "../models/model.ts";
 import { renderTask } from "./render.ts";
@@ -25,8 +26,8 @@ export type ReadInput = { accountId: string; mode: Mode; taskId: string; languag
  */
 export type TaskText = { json: string; ended: boolean; revision: number };
 
-/** Null for an unknown task, and for one of another account or mode. */
-export type ReadTask = (input: ReadInput) => Promise<TaskText | null>;
+/** Null for an unknown task, and for one of another account or mode. At once when the text is kept ready. */
+export type ReadTask = (input: ReadInput) => Promised<TaskText | null>;
 
 /** Text that is kept ready, in characters: tasks are polled far more often than they change. */
 const cacheCharactersMax = 16 * 2 ** 20;
@@ -39,10 +40,13 @@ const openTextMs = 1_000;
 /** `until` is when the text must be made anew, or, for an ended task, when the task is no longer kept. */
 type Kept = { text: TaskText; until: number };
 
+/** The texts of one task, for those who may see it. */
+type Texts = { accountId: string; mode: Mode; kept: ReadonlyMap<Language, Kept> };
+
 export function createReader(deps: ReadDeps): ReadTask {
-  const texts = new LRUCache<string, Map<string, Kept>>({
+  const texts = new LRUCache<string, Texts>({
     maxSize: cacheCharactersMax,
-    sizeCalculation: (kept) =>
+    sizeCalculation: ({ kept }) =>
       [...kept.values()].reduce((sum, { text }) => sum + text.json.length, 1),
   });
   // A text that was read before a change must not be kept after it.
@@ -51,18 +55,25 @@ export function createReader(deps: ReadDeps): ReadTask {
     changes += 1;
     texts.delete(taskId);
   });
-  return async (input) => {
-    const key = `${input.mode} ${input.accountId} ${input.language}`;
-    const known = texts.get(input.taskId)?.get(key);
-    const now = deps.clock.now();
-    if (known !== undefined && known.until > now) return known.text;
+
+  async function readAnew(input: ReadInput): Promise<TaskText | null> {
     const seen = changes;
-    const kept = await loadText(deps, input);
-    if (kept === null || kept.until <= now) return null;
+    const now = deps.clock.now();
+    const loaded = await loadText(deps, input);
+    if (loaded === null || loaded.until <= now) return null;
     if (seen === changes) {
-      texts.set(input.taskId, new Map(texts.get(input.taskId)).set(key, kept));
+      const { taskId, accountId, mode, language } = input;
+      const kept = new Map(texts.get(taskId)?.kept).set(language, loaded);
+      texts.set(taskId, { accountId, mode, kept });
     }
-    return kept.text;
+    return loaded.text;
+  }
+
+  return (input) => {
+    const known = texts.get(input.taskId);
+    const isTheirs = known?.accountId === input.accountId && known.mode === input.mode;
+    const kept = isTheirs ? known.kept.get(input.language) : undefined;
+    return kept !== undefined && kept.until > deps.clock.now() ? kept.text : readAnew(input);
   };
 }
 

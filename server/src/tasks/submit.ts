@@ -8,7 +8,7 @@ import type { Caller } from "../accounts/caller.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Database } from "../db/database.ts";
 import { createBusyError, isLockTimeout } from "../db/errors.ts";
-import type { IdempotencyRow, Mode } from "../db/schema.ts";
+import type { IdempotencyRow } from "../db/schema.ts";
 import { createBatch } from "../lib/batch.ts";
 import type { Batch } from "../lib/batch.ts";
 import { EgressError } from "../lib/egress.ts";
@@ -17,6 +17,7 @@ import { AppError, must } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { JsonObject } from "../lib/json.ts";
 import type { Log } from "../lib/log.ts";
+import type { Promised } from "../lib/promised.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
 import type { Submit, Tier, Warning } from "../models/model.ts";
@@ -77,6 +78,10 @@ type Pending = {
   idempotency: IdempotencyRow | null;
 };
 
+const officialTier: readonly Tier[] = ["official"];
+const standardTier: readonly Tier[] = ["standard"];
+const bothTiers: readonly Tier[] = ["standard", "official"];
+
 const batchMax = 64;
 const waitingMax = 4_096;
 const twinWaitMs = 2_000;
@@ -100,16 +105,18 @@ async function submitTask(
   input: SubmitInput,
 ): Promise<Submitted> {
   const { caller } = input;
-  const repeated = await findRepeat(deps, input);
+  const repeated = input.idempotency === null ? null : await findRepeat(deps, input);
   if (repeated !== null) return finish(deps, caller, repeated);
   input.admit();
   assertAccepting(deps, input);
 
-  const { model, submit } = await checkSubmit(deps, caller, input.body);
+  const checked = checkSubmit(deps, caller, input.body);
+  const { model, submit } = checked instanceof Promise ? await checked : checked;
   const backlog = deps.overload.checkBacklog(laneOf(model.id, caller.mode), caller.accountId);
   if (backlog !== null) await backlog.catch((error: unknown) => throwForRetry(error, input));
 
-  const body = await takeBodyReferences(deps, { caller, model, submit });
+  const taken = takeBodyReferences(deps, { caller, model, submit });
+  const body = taken instanceof Promise ? await taken : taken;
   const taskId = deps.ids("task");
   const idempotency = toIdempotencyRow(deps, input, taskId);
   const pending = { caller, submit, model, taskId, body, idempotency };
@@ -124,32 +131,35 @@ async function submitTask(
 }
 
 /** What can be said of a body without its pictures and without money. Throws `AppError`. */
-export async function checkSubmit(
+export function checkSubmit(
   deps: CheckDeps,
   caller: Caller,
   body: JsonObject,
-): Promise<{ model: Model; submit: Submit }> {
+): Promised<{ model: Model; submit: Submit }> {
   const model = loadAllowedModel(deps, caller, body);
   const isWebhookPortAllowed = (url: URL): boolean => isPortAllowed(deps.egress, url);
   const submit = validateSubmit(model, body, { isWebhookPortAllowed });
   if (submit.webhook !== null) checkAddress(deps.egress, submit.webhook, "webhook");
-  await checkServed(deps, model, caller.mode, submit);
-  return { model, submit };
+  const isServed = (): boolean =>
+    deps.channels.serves(model.id, caller.mode, tiersOf(model, submit));
+  const checked = { model, submit };
+  return isServed() ? checked : refreshUntilServed(deps, model, isServed).then(() => checked);
 }
 
 /** Throws `no_channel`; not before it has looked for a channel that another process has just added. */
-async function checkServed(
+async function refreshUntilServed(
   { channels }: CheckDeps,
   model: Model,
-  mode: Mode,
-  { request }: Submit,
+  isServed: () => boolean,
 ): Promise<void> {
-  const { standard } = model.prices.tables;
-  const tiers: Tier[] = standard === undefined ? ["official"] : ["standard"];
-  if (standard !== undefined && request.officialFallback) tiers.push("official");
-  if (channels.serves(model.id, mode, tiers)) return;
   await channels.refresh();
-  if (!channels.serves(model.id, mode, tiers)) throw noChannel(model.id);
+  if (!isServed()) throw noChannel(model.id);
+}
+
+/** Tiers of channels that may serve a request. */
+function tiersOf({ prices }: Model, { request }: Submit): readonly Tier[] {
+  if (prices.tables.standard === undefined) return officialTier;
+  return request.officialFallback ? bothTiers : standardTier;
 }
 
 /** Of twins whose first was refused one is decided a round; past its time the others are told to come again. */

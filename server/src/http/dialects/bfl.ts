@@ -6,6 +6,7 @@ import { parseDataReference } from "../../images/data-uri.ts";
 import { AppError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
 import type { JsonObject, JsonValue } from "../../lib/json.ts";
+import type { Promised } from "../../lib/promised.ts";
 import type { Model } from "../../models/row.ts";
 import { digestBody } from "../idempotency.ts";
 import { parseBody } from "../json-body.ts";
@@ -18,7 +19,7 @@ import type { DialectDeps, Exchange } from "./run.ts";
 import { mapSize } from "./sizes.ts";
 
 export type BflDeps = DialectDeps & {
-  readTask: (input: TaskInput) => Promise<TaskView | null>;
+  readTask: (input: TaskInput) => Promised<TaskView | null>;
 };
 
 type ResultRoute = { Querystring: { id?: unknown } };
