@@ -85,12 +85,9 @@ const digestsMax = 10_000;
 export function createKeys(deps: KeysDeps): Keys {
   const verified = createVerifiedKeys(deps.clock);
   // A digest costs more than all the rest of a verification, and callers use one key for every poll.
-  const digests = new LRUCache<string, string>({
-    max: digestsMax,
-    memoMethod: (token) => digestToken(deps.pepper, token),
-  });
+  const digests = new LRUCache<string, string>({ max: digestsMax });
   return {
-    verify: (token) => verify(deps, verified, { token, digestOf: (text) => digests.memo(text) }),
+    verify: (token) => verify(deps, { verified, digests }, token),
     createKey: (settings) => createKey(deps, settings),
     listKeys: async (accountId, { after = "", limit = pageSizeMax } = {}) => {
       assert(limit >= 1 && limit <= pageSizeMax, "a page of keys has 1 to 1,000 rows");
@@ -106,11 +103,13 @@ export function createKeys(deps: KeysDeps): Keys {
 
 function verify(
   deps: KeysDeps,
-  verified: VerifiedKeys,
-  { token, digestOf }: { token: string; digestOf(token: string): string },
+  { verified, digests }: { verified: VerifiedKeys; digests: LRUCache<string, string> },
+  token: string,
 ): Promised<Caller | null> {
-  if (!isToken(token)) return null;
-  const digest = digestOf(token);
+  const known = digests.get(token);
+  if (known === undefined && !isToken(token)) return null;
+  const digest = known ?? digestToken(deps.pepper, token);
+  if (known === undefined) digests.set(token, digest);
   const caller = verified.load(digest, async () => {
     const row = await findKeyByDigest(deps.db.read, digest);
     return row === null ? null : toCaller(row);

@@ -68,7 +68,7 @@ const updateBookForHold = prepare((db, p: BookHold) =>
 
 /** False, and nothing is written, when less is available. */
 export async function takeHold(tx: Tx, hold: BookHold): Promise<boolean> {
-  return (await updateBookForHold.run(tx, hold)) === 1;
+  return updateBookForHold.changes(tx, hold);
 }
 
 export type HoldResolution = BookRef & { holdId: string; held: Micros; released: Micros };

@@ -16,7 +16,8 @@ export type Database = {
   /**
    * Runs `work` in one write transaction and commits it. `work` awaits nothing but its own queries
    * and has no side effects, because it runs again when the database reports a serialisation failure
-   * or a deadlock. Calling `read` or `transaction` from inside `work` is an assertion failure.
+   * or a deadlock, or when what was taken for granted (`Prepared.changes`) was not so. Calling `read` or
+   * `transaction` from inside `work` is an assertion failure.
    * Throws `AppError("unavailable")` when the database stays busy for five seconds.
    */
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;

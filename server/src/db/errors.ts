@@ -100,6 +100,11 @@ export function isOverloaded(error: unknown): boolean {
   return code === "57014" || code === lockTimeout || code?.startsWith("53") === true;
 }
 
+/** True when a statement divided by zero, which only one does that was guessed at (`postgres-session.ts`). */
+export function isDivisionByZero(error: unknown): boolean {
+  return postgresCode(error) === "22012";
+}
+
 /** True when another process holds SQLite's lock. */
 export function isBusy(error: unknown): boolean {
   return primaryCode(error) === sqlite.busy;

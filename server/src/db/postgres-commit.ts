@@ -4,11 +4,13 @@
  */
 import type { Pool } from "pg";
 
+import { assert } from "../lib/errors.ts";
 import { jitter } from "../lib/random.ts";
 import type { Random } from "../lib/random.ts";
 import { minuteMs } from "../lib/time.ts";
 import type { Clock } from "../lib/time.ts";
 import { isConnectionLost } from "./errors.ts";
+import type { Statement } from "./postgres-exchange.ts";
 
 /** A transaction as its first statement saw it. */
 export type TransactionMark = {
@@ -19,9 +21,22 @@ export type TransactionMark = {
   begunAt: number;
 };
 
-/** Begins a transaction and learns its id in the same round trip. */
-export const beginMarked = `begin; select pg_current_xact_id()::text as xid, pg_backend_pid() as pid,
-  (extract(epoch from clock_timestamp()) * 1000)::bigint as begun_at`;
+/** Asked in the round trip that begins a transaction. */
+export const markStatement: Statement = {
+  text: `select pg_current_xact_id()::text as xid, pg_backend_pid() as pid,
+    (extract(epoch from clock_timestamp()) * 1000)::bigint as begun_at`,
+  values: [],
+  name: "mark",
+};
+
+export function toMark(row: Record<string, unknown> | undefined): TransactionMark {
+  const { xid, pid, begun_at: begunAt } = row ?? {};
+  assert(
+    typeof xid === "string" && typeof pid === "number" && typeof begunAt === "number",
+    "a transaction has its mark",
+  );
+  return { xid, pid, begunAt };
+}
 
 /** The connection broke between COMMIT and its reply. */
 export class CommitLost extends Error {

@@ -3,37 +3,26 @@
  * A commit is durable when its reply arrives (`synchronous_commit` is on), so `durable` has nothing to wait
  * for.
  */
-import { Kysely, PostgresDriver, PostgresIntrospector, PostgresQueryCompiler, sql } from "kysely";
-import type {
-  Dialect,
-  DialectAdapter,
-  PostgresPool,
-  PostgresPoolClient,
-  Transaction,
-} from "kysely";
+import { Kysely, sql } from "kysely";
+import type { Transaction } from "kysely";
 import { Pool, types } from "pg";
-import type { PoolClient, PoolConfig, QueryResult } from "pg";
+import type { PoolConfig } from "pg";
 
-import { assert, must } from "../lib/errors.ts";
+import { assert } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { jitter } from "../lib/random.ts";
 import type { Random } from "../lib/random.ts";
 import { secondMs } from "../lib/time.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Database } from "./database.ts";
-import {
-  busyMsMax,
-  createBusyError,
-  isConnectionLost,
-  isOverloaded,
-  isSerializationFailure,
-} from "./errors.ts";
+import { busyMsMax, createBusyError, isSerializationFailure } from "./errors.ts";
 import { createNestingGuard } from "./nesting.ts";
 import type { NestingGuard } from "./nesting.ts";
 import type { OpenedDatabase } from "./opened.ts";
 import { assertParameters } from "./parameters.ts";
-import { beginMarked, CommitLost, findCommit } from "./postgres-commit.ts";
-import type { TransactionMark } from "./postgres-commit.ts";
+import { CommitLost, findCommit } from "./postgres-commit.ts";
+import { createConnections, createPostgresDialect } from "./postgres-driver.ts";
+import { NotBegun, WrongGuess } from "./postgres-session.ts";
 import type { Tables } from "./schema.ts";
 
 export type PostgresDeps = { clock: Clock; random: Random; log: Log };
@@ -61,6 +50,9 @@ const timeouts = {
   keepAlive: true,
 } as const;
 
+/** A plan that was made for an empty table reads all of one that has grown since: each run is planned afresh. */
+const sessionOptions = "-c plan_cache_mode=force_custom_plan";
+
 const firstRetryMs = 5;
 const retryMsMax = 250;
 
@@ -80,20 +72,31 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
     connectionString: options.url,
     max,
     application_name: options.applicationName ?? "darkroom",
+    options: sessionOptions,
     ...timeouts,
     statement_timeout: statementTimeoutMs,
     query_timeout: statementTimeoutMs + replyGraceMs,
   };
   const writePool = createPool(common, deps.log);
-  const readOptions = "-c default_transaction_read_only=on";
-  const readPool = createPool({ ...common, options: readOptions }, deps.log);
+  const readPool = createPool(
+    { ...common, options: `${sessionOptions} -c default_transaction_read_only=on` },
+    deps.log,
+  );
   const nesting = createNestingGuard();
-  const write = new Kysely<Tables>({
-    dialect: createDialect({ pool: writePool, checkQuery: assertParameters, marksCommits: true }),
-  });
+  const writing = {
+    connections: createConnections(writePool),
+    parserOf,
+    checkQuery: assertParameters,
+    marksCommits: true,
+  };
+  const writers: Writers = {
+    guessing: new Kysely({ dialect: createPostgresDialect({ ...writing, guesses: true }) }),
+    certain: new Kysely({ dialect: createPostgresDialect(writing) }),
+  };
   const read = new Kysely<Tables>({
-    dialect: createDialect({
-      pool: readPool,
+    dialect: createPostgresDialect({
+      connections: createConnections(readPool),
+      parserOf,
       checkUse: () => nesting.assertOutside("read"),
       checkQuery: assertParameters,
     }),
@@ -102,7 +105,7 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
     dialect: "postgres",
     read,
     transaction: (work) =>
-      runTransaction(deps, nesting, () => runOnce(deps, write, readPool, work)),
+      runTransaction(deps, nesting, writers, (write) => runOnce(deps, write, readPool, work)),
     durable: () => Promise.resolve(),
     close: async () => {
       await Promise.all([closePool(writePool), closePool(readPool)]);
@@ -111,27 +114,28 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
   return { database, migrate: (work) => runMigration(options.url, work, deps.log) };
 }
 
-/** The connection of a transaction had died in the pool: another one may do. */
-class NotBegun extends Error {
-  constructor(cause: unknown) {
-    super("a transaction could not be begun", { cause });
-    this.name = "NotBegun";
-  }
-}
+/** The same connections; a transaction that has guessed wrong is run again by the one that does not guess. */
+type Writers = { guessing: Kysely<Tables>; certain: Kysely<Tables> };
 
-/** Runs one write transaction, again when it lost a race against another one. */
+/** Runs one write transaction, again when it lost a race against another one or has guessed wrong. */
 async function runTransaction<T>(
   deps: PostgresDeps,
   nesting: NestingGuard,
-  execute: () => Promise<T>,
+  writers: Writers,
+  execute: (write: Kysely<Tables>) => Promise<T>,
 ): Promise<T> {
   nesting.assertOutside("transaction");
   const deadlineMs = deps.clock.monotonic() + busyMsMax;
   let pauseMs = firstRetryMs;
+  let write = writers.guessing;
   for (;;) {
     try {
-      return await nesting.inside(execute);
+      return await nesting.inside(() => execute(write));
     } catch (error) {
+      if (error instanceof WrongGuess) {
+        write = writers.certain;
+        continue;
+      }
       if (!isSerializationFailure(error) && !(error instanceof NotBegun)) throw error;
       if (deps.clock.monotonic() >= deadlineMs) throw createBusyError(error);
     }
@@ -174,7 +178,9 @@ async function runMigration(
   log: Log,
 ): Promise<void> {
   const pool = createPool({ connectionString: url, max: 1 }, log);
-  const db = new Kysely<unknown>({ dialect: createDialect({ pool }) });
+  const db = new Kysely<unknown>({
+    dialect: createPostgresDialect({ connections: createConnections(pool), parserOf }),
+  });
   try {
     await db.transaction().execute(async (tx) => {
       await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(tx);
@@ -200,6 +206,11 @@ async function closePool(pool: Pool): Promise<void> {
   if (!pool.ended) await pool.end();
 }
 
+function parserOf(typeId: number): (text: string) => unknown {
+  // The library's own type names the types it knows; a server may have others.
+  return createTypeParser(typeId);
+}
+
 /** `int8` and whole `numeric` values (`count`, `sum`) as numbers that are exact. */
 function createTypeParser(type: TypeId, format?: "text" | "binary"): (text: string) => unknown {
   if (integerTypes.includes(type) && format !== "binary") return parseInteger;
@@ -214,98 +225,4 @@ function parseInteger(text: string): number {
     `the database returned ${text}, which no number holds exactly`,
   );
   return value;
-}
-
-type DialectParts = {
-  pool: Pool;
-  /** Runs before a connection is taken. */
-  checkUse?: () => void;
-  /** Runs before a query is sent; left out for migrations, where Kysely's own queries hold booleans. */
-  checkQuery?: (text: string, parameters: readonly unknown[]) => void;
-  /** Learns the id of every transaction, to ask for it when the reply to its COMMIT is lost. */
-  marksCommits?: boolean;
-};
-
-/** Kysely's own PostgreSQL parts around our pool. */
-function createDialect(parts: DialectParts): Dialect {
-  return {
-    createDriver: () => new PostgresDriver({ pool: wrapPool(parts) }),
-    createQueryCompiler: () => new PostgresQueryCompiler(),
-    createAdapter: () => postgresAdapter,
-    createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
-  };
-}
-
-/** Migrations take their lock in `runMigration`: it must not outlive a transaction that failed. */
-const postgresAdapter: DialectAdapter = {
-  supportsCreateIfNotExists: true,
-  supportsMultipleConnections: true,
-  supportsTransactionalDdl: true,
-  supportsReturning: true,
-  supportsOutput: false,
-  acquireMigrationLock: () => Promise.resolve(),
-  releaseMigrationLock: () => Promise.resolve(),
-};
-
-/** The pool as Kysely uses it, with the same refusals of parameters as on SQLite. */
-function wrapPool(parts: DialectParts): PostgresPool {
-  const clients = new WeakMap<PoolClient, PostgresPoolClient>();
-  return {
-    options: parts.pool.options,
-    connect: async () => {
-      parts.checkUse?.();
-      const client = await connect(parts.pool);
-      const known = clients.get(client) ?? wrapClient(client, parts);
-      clients.set(client, known);
-      return known;
-    },
-    end: () => closePool(parts.pool),
-  };
-}
-
-async function connect(pool: Pool): Promise<PoolClient> {
-  try {
-    return await pool.connect();
-  } catch (error) {
-    throw createBusyError(error);
-  }
-}
-
-function wrapClient(client: PoolClient, parts: DialectParts): PostgresPoolClient {
-  let mark: TransactionMark | null = null;
-  let isLost = false;
-
-  async function query(text: string, parameters: readonly unknown[]): Promise<unknown> {
-    parts.checkQuery?.(text, parameters);
-    // The server has rolled back what its session was lost with.
-    if (isLost && text === "rollback") return { command: "ROLLBACK", rowCount: null, rows: [] };
-    try {
-      if (text === "begin" && parts.marksCommits === true) {
-        const [result, begun] = await begin(client);
-        mark = begun;
-        return result;
-      }
-      return await client.query(text, [...parameters]);
-    } catch (error) {
-      isLost ||= isConnectionLost(error);
-      if (isLost && text === "begin") throw new NotBegun(error);
-      if (isLost && text === "commit" && mark !== null) throw new CommitLost(mark, error);
-      throw isLost || isOverloaded(error) ? createBusyError(error) : error;
-    }
-  }
-  return {
-    // Kysely's interface also knows cursors, which nothing here asks for.
-    query: query as PostgresPoolClient["query"],
-    release: (destroy) => client.release(isLost || destroy),
-  };
-}
-
-type Begun = { xid: string; pid: number; begun_at: number };
-
-async function begin(client: PoolClient): Promise<[QueryResult, TransactionMark]> {
-  // Of several statements at once the library gives a list of results, which its types do not know.
-  const results = (await client.query(beginMarked)) as unknown as [QueryResult, QueryResult<Begun>];
-  const [first, { rows }] = results;
-  const { xid, pid, begun_at: begunAt } = must(rows[0], "the mark of a transaction");
-  return [first, { xid, pid, begunAt }];
 }

@@ -1,7 +1,7 @@
 import type { SelectQueryBuilder } from "kysely";
 
 import type { Handle } from "./database.ts";
-import { sqliteAdapter } from "./sqlite-driver.ts";
+import { isSqlite } from "./sqlite-driver.ts";
 
 /**
  * Locks the rows that `query` selects, and passes over those that another transaction has locked, so that
@@ -12,6 +12,6 @@ export function skipLocked<DB, Table extends keyof DB, Output>(
   handle: Handle,
   query: SelectQueryBuilder<DB, Table, Output>,
 ): SelectQueryBuilder<DB, Table, Output> {
-  if (handle.getExecutor().adapter === sqliteAdapter) return query;
+  if (isSqlite(handle.getExecutor().adapter)) return query;
   return query.forUpdate().skipLocked();
 }

@@ -104,13 +104,23 @@ export function createSqliteDialect(hooks: SqliteHooks): Dialect {
   return {
     createDriver: () => createDriver(hooks),
     createQueryCompiler: () => new SqliteQueryCompiler(),
-    createAdapter: () => sqliteAdapter,
+    createAdapter: (): SqliteAdapter => ({ ...adapter, execute: hooks.execute }),
     createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
   };
 }
 
+/**
+ * What SQLite can do, and how it runs a query without Kysely's executor, whose dozen promises cost as much as
+ * a statement.
+ */
+export type SqliteAdapter = DialectAdapter & Pick<SqliteHooks, "execute">;
+
+export function isSqlite(adapter: DialectAdapter): adapter is SqliteAdapter {
+  return "execute" in adapter;
+}
+
 /** Transactional DDL works on SQLite, and migrations run in one transaction that holds the write lock. */
-export const sqliteAdapter: DialectAdapter = {
+const adapter: DialectAdapter = {
   supportsCreateIfNotExists: true,
   supportsMultipleConnections: true,
   supportsTransactionalDdl: true,

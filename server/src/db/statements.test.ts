@@ -5,7 +5,7 @@ import { onEachDatabase } from "../../test/support/databases.ts";
 import { AssertionError } from "../lib/errors.ts";
 import { isUniqueViolation } from "./errors.ts";
 import type { QueueRow } from "./schema.ts";
-import { insertRows, prepare } from "./statements.ts";
+import { insertRows, insertValues, prepare } from "./statements.ts";
 
 const columns = [
   "account_id",
@@ -31,6 +31,11 @@ function makeRows(count: number): QueueRow[] {
   }));
 }
 
+/** Only a row that is claimed has a worker. */
+function claimedBy(worker: string | null): Partial<QueueRow> {
+  return { state: worker === null ? "ready" : "claimed", worker_id: worker };
+}
+
 const insertQueue = insertRows("queue", columns);
 const insertNewQueue = insertRows("queue", columns, {
   onConflict: "ignore",
@@ -46,6 +51,13 @@ const selectLane = prepare((db, p: { lane: string; after: number; limit: number 
     .where("state", "=", "ready")
     .orderBy("tag")
     .limit(p.limit),
+);
+
+const updateLane = prepare((tx, p: { id: string; lane: string }) =>
+  tx
+    .updateTable("queue")
+    .set((row) => ({ lane: p.lane, claims: row("claims", "+", 1) }))
+    .where("task_id", "=", p.id),
 );
 
 onEachDatabase((_name, setup) => {
@@ -151,6 +163,99 @@ onEachDatabase((_name, setup) => {
     await assert.rejects(
       db.transaction((tx) => insertQueue(tx, rows)),
       isUniqueViolation,
+    );
+  });
+
+  const texts = [
+    "",
+    " ",
+    "null",
+    "NULL",
+    `"quoted"`,
+    `it's`,
+    "a,b;c",
+    "{a,b}",
+    "\\",
+    `\\"`,
+    "\\n",
+    "two\nlines\t",
+    "🖼️👩‍👩‍👧",
+    "é図",
+  ];
+  const integers = [
+    0,
+    1,
+    -1,
+    2 ** 31,
+    -(2 ** 31),
+    2 ** 32 - 1,
+    2 ** 32,
+    -(2 ** 32),
+    -(2 ** 32) - 1,
+  ];
+  const extremes = [Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
+  const fractions = [0.1, -2.5, 0, 1 / 3, 5e-324, -1e-300, 2 ** 52 - 0.5, ...extremes];
+  const values: Record<string, Partial<QueueRow>[]> = {
+    texts: texts.map((text) => ({ lane: text, ...claimedBy(text) })),
+    "whole numbers": [...integers, ...extremes].map((number) => ({ run_at: number })),
+    fractions: fractions.map((number) => ({ tag: number })),
+    "nulls between texts": [null, "w", null, "", "null"].map(claimedBy),
+    nulls: [null, null].map(claimedBy),
+  };
+  for (const [kind, changes] of Object.entries(values)) {
+    test(`${kind} are stored as they are given`, async () => {
+      const { db } = await setup();
+      const insert = insertValues("queue", columns, (row: QueueRow) => [
+        row.account_id,
+        row.task_id,
+        row.lane,
+        row.tag,
+        row.state,
+        row.run_at,
+        row.worker_id,
+        row.claims,
+      ]);
+      const rows = makeRows(changes.length).map((row, i) => ({ ...row, ...changes[i] }));
+      await db.transaction((tx) => insert(tx, rows));
+      const stored = await db.read.selectFrom("queue").selectAll().orderBy("task_id").execute();
+      assert.deepEqual(stored, rows);
+    });
+  }
+
+  test("a change that was made is told, and made once", async () => {
+    const { db } = await setup();
+    const changed = await db.transaction(async (tx) => {
+      await insertQueue(tx, makeRows(2));
+      return updateLane.changes(tx, { id: "task_0001", lane: "new" });
+    });
+    assert.equal(changed, true);
+    const rows = await db.read.selectFrom("queue").select(["task_id", "lane", "claims"]).execute();
+    assert.deepEqual(
+      rows.toSorted((a, b) => a.task_id.localeCompare(b.task_id)),
+      [
+        { task_id: "task_0000", lane: "even", claims: 0 },
+        { task_id: "task_0001", lane: "new", claims: 1 },
+      ],
+    );
+  });
+
+  test("a change that was not made is told, and what came before and after it is written once", async () => {
+    const { db } = await setup();
+    await db.transaction((tx) => insertQueue(tx, makeRows(2)));
+    const answers = await db.transaction(async (tx) => {
+      const before = await updateLane.run(tx, { id: "task_0000", lane: "before" });
+      const missing = await updateLane.changes(tx, { id: "missing", lane: "new" });
+      const after = await updateLane.changes(tx, { id: "task_0001", lane: "after" });
+      return { before, missing, after };
+    });
+    assert.deepEqual(answers, { before: 1, missing: false, after: true });
+    const rows = await db.read.selectFrom("queue").select(["lane", "claims"]).execute();
+    assert.deepEqual(
+      rows.toSorted((a, b) => a.lane.localeCompare(b.lane)),
+      [
+        { lane: "after", claims: 1 },
+        { lane: "before", claims: 1 },
+      ],
     );
   });
 });

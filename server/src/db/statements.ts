@@ -8,13 +8,16 @@
  *     const task = await findTask.first(db.read, { account, id });
  */
 import { CompiledQuery } from "kysely";
-import type { Compilable, DialectAdapter, QueryResult } from "kysely";
+import type { Compilable, QueryResult } from "kysely";
 
 import { assert } from "../lib/errors.ts";
 import type { Handle, Tx } from "./database.ts";
+import type { HintedQuery, Hints } from "./hints.ts";
 import { planOnce } from "./plan-once.ts";
+import { createPostgresInsert } from "./postgres-insert.ts";
+import type { InsertShape } from "./postgres-insert.ts";
 import type { Tables } from "./schema.ts";
-import { sqliteAdapter } from "./sqlite-driver.ts";
+import { isSqlite } from "./sqlite-driver.ts";
 
 export type ParameterValue = string | number | null;
 
@@ -26,6 +29,11 @@ export type Prepared<Values, Row> = {
   first(handle: Handle, values: Values): Promise<Row | null>;
   /** How many rows it inserted, changed or deleted; for statements that return no rows. */
   run(tx: Tx, values: Values): Promise<number>;
+  /**
+   * Whether it changed a row, for an UPDATE of one row that as good as always does. On PostgreSQL the answer is
+   * a guess that costs no round trip; a transaction with a wrong one is run again, without guesses.
+   */
+  changes(tx: Tx, values: Values): Promise<boolean>;
 };
 
 /**
@@ -37,25 +45,39 @@ export type Prepared<Values, Row> = {
 export function prepare<Values extends Record<string, ParameterValue>, Row>(
   build: (db: Handle, parameters: Values) => Compilable<Row>,
 ): Prepared<Values, Row> {
-  const templates = new WeakMap<DialectAdapter, Template>();
-  function execute(handle: Handle, values: Values): Promise<QueryResult<Row>> {
+  const templates: { sqlite?: Template; postgres?: Template } = {};
+  function execute(handle: Handle, values: Values, hints?: Hints): Promise<QueryResult<Row>> {
     const executor = handle.getExecutor();
-    let template = templates.get(executor.adapter);
+    const dialect = isSqlite(executor.adapter) ? "sqlite" : "postgres";
+    let template = templates[dialect];
     if (template === undefined) {
       // The builder sees values by their types, and Kysely carries what it is given to `parameters`.
       const built = build(handle, createPlaceholders() as Values).compile();
       template = createTemplate(
         executor.compileQuery(planOnce(built.query, isPlaceholder), built.queryId),
       );
-      templates.set(executor.adapter, template);
+      templates[dialect] = template;
     }
-    return handle.executeQuery<Row>(bind(template, values));
+    return run(handle, bind<Row>(template, values, hints));
   }
   return {
     all: async (handle, values) => (await execute(handle, values)).rows,
     first: async (handle, values) => (await execute(handle, values)).rows[0] ?? null,
     run: async (tx, values) => Number((await execute(tx, values)).numAffectedRows ?? 0n),
+    changes: async (tx, values) => {
+      const { numAffectedRows } = await execute(tx, values, { isGuess: true });
+      return numAffectedRows !== undefined && numAffectedRows > 0n;
+    },
   };
+}
+
+function run<Row>(handle: Handle, query: CompiledQuery<Row>): Promise<QueryResult<Row>> {
+  const { adapter } = handle.getExecutor();
+  // In a transaction: reads may be wrapped, and wait for their turn. The row type is the query's own claim.
+  if (handle.isTransaction && isSqlite(adapter)) {
+    return adapter.execute(query) as Promise<QueryResult<Row>>;
+  }
+  return handle.executeQuery(query);
 }
 
 /** A compiled query and the names of its parameters, in order. */
@@ -85,9 +107,14 @@ function isPlaceholder(value: unknown): value is Placeholder {
 }
 
 /** A missing value becomes `undefined`, which the driver refuses. */
-function bind<Row>(template: Template, values: Record<string, ParameterValue>): CompiledQuery<Row> {
+function bind<Row>(
+  template: Template,
+  values: Record<string, ParameterValue>,
+  hints?: Hints,
+): HintedQuery<Row> {
   const { sql, query, queryId } = template.query;
-  return { sql, query, queryId, parameters: template.names.map((name) => values[name]) };
+  const parameters = template.names.map((name) => values[name]);
+  return { sql, query, queryId, parameters, isKept: true, ...hints };
 }
 
 export type InsertOptions<Row, Returned extends keyof Row & string> = {
@@ -110,7 +137,7 @@ type Insert<Item, Returned> = (tx: Tx, items: readonly Item[]) => Promise<Return
 /** Rows in one statement; a larger list takes several. */
 const rowsMax = 64;
 
-/** The least that either database allows: SQLite's limit. PostgreSQL allows 65,535. */
+/** SQLite's limit. */
 const parametersMax = 32_766;
 
 /** As `insertValues`, for items that are rows already. */
@@ -129,8 +156,9 @@ export function insertRows<
 /**
  * Inserts a row for each item with as few statements as possible. `valuesOf` gives the values of `columns`:
  * without an object between, and without looking names up in it, they cost half as much as a row.
- * A table needs as many texts as lists have lengths, at most `rowsMax`, which the databases keep prepared.
- * Runs inside a transaction: a statement may fail after others have inserted their rows.
+ * On SQLite a table needs as many texts as lists have lengths, at most `rowsMax`, which are kept prepared.
+ * Runs inside a transaction: a statement may fail after others have inserted their rows, and on PostgreSQL
+ * one that returns nothing may fail in the place of the transaction's next statement.
  */
 export function insertValues<
   Table extends keyof Tables,
@@ -144,19 +172,16 @@ export function insertValues<
   options: InsertOptions<Tables[Table], Returned> = {},
 ): Insert<Item, Pick<Tables[Table], Returned>> {
   assert(columns.length * rowsMax <= parametersMax, `${table} has too many columns to insert`);
-  const texts = { sqlite: new Map<number, string>(), postgres: new Map<number, string>() };
+  const shape = { table, columns, ...partsOf(options), isUnread: options.returning === undefined };
+  const onSqlite = createSqliteInsert(shape);
+  const onPostgres = createPostgresInsert(shape);
   return async (tx, items) => {
-    const dialect = tx.getExecutor().adapter === sqliteAdapter ? "sqlite" : "postgres";
+    const isOnSqlite = isSqlite(tx.getExecutor().adapter);
     const returned: Pick<Tables[Table], Returned>[] = [];
     for (let start = 0; start < items.length; start += rowsMax) {
       const part = items.length <= rowsMax ? items : items.slice(start, start + rowsMax);
-      const text =
-        texts[dialect].get(part.length) ??
-        insertText({ dialect, table, columns, count: part.length, options });
-      texts[dialect].set(part.length, text);
-      const parameters: unknown[] = [];
-      for (const item of part) parameters.push(...valuesOf(item));
-      const result = await tx.executeQuery(CompiledQuery.raw(text, parameters));
+      const rows = part.map(valuesOf);
+      const result = await run(tx, isOnSqlite ? onSqlite(rows) : await onPostgres(tx, rows));
       // The statement returns the columns its text names.
       returned.push(...(result.rows as Pick<Tables[Table], Returned>[]));
     }
@@ -164,29 +189,40 @@ export function insertValues<
   };
 }
 
-type InsertShape = {
-  dialect: "sqlite" | "postgres";
-  table: string;
-  columns: readonly string[];
-  count: number;
-  options: InsertOptions<Record<string, unknown>, string>;
-};
-
-function insertText(shape: InsertShape): string {
-  const { dialect, columns, count, options } = shape;
+/** The parts of an INSERT that are the same in every run, as SQL. */
+function partsOf(options: InsertOptions<Record<string, unknown>, string>): {
+  constants: Readonly<Record<string, string>>;
+  ending: string;
+} {
   const constants = Object.entries(options.constants ?? {});
-  const rows = Array.from({ length: count }, (_row, i) => {
-    const marks = columns.map((_column, j) =>
-      dialect === "sqlite" ? "?" : `$${i * columns.length + j + 1}`,
-    );
-    return `(${[...marks, ...constants.map(([, value]) => toLiteral(value))].join(", ")})`;
-  });
-  const named = [...columns, ...constants.map(([column]) => column)];
-  const text = `insert into "${shape.table}" (${quoteAll(named)}) values ${rows.join(", ")}`;
   const conflict = options.onConflict === undefined ? "" : " on conflict do nothing";
   const returning =
     options.returning === undefined ? "" : ` returning ${quoteAll(options.returning)}`;
-  return text + conflict + returning;
+  return {
+    constants: Object.fromEntries(constants.map(([name, value]) => [name, toLiteral(value)])),
+    ending: conflict + returning,
+  };
+}
+
+/** A statement for each length of list. */
+function createSqliteInsert(
+  shape: InsertShape,
+): (rows: readonly (readonly unknown[])[]) => CompiledQuery {
+  const { table, columns, constants, ending } = shape;
+  const texts = new Map<number, string>();
+  const names = quoteAll([...columns, ...Object.keys(constants)]);
+  const marks = [...columns.map(() => "?"), ...Object.values(constants)].join(", ");
+  return (rows) => {
+    let text = texts.get(rows.length);
+    if (text === undefined) {
+      const values = rows.map(() => `(${marks})`).join(", ");
+      text = `insert into "${table}" (${names}) values ${values}${ending}`;
+      texts.set(rows.length, text);
+    }
+    const parameters: unknown[] = [];
+    for (const row of rows) parameters.push(...row);
+    return CompiledQuery.raw(text, parameters);
+  };
 }
 
 /** A constant of our own code, never a caller's value. */

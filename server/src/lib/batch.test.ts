@@ -4,15 +4,16 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { createBatch } from "./batch.ts";
 
-type Setup = { sizeMax?: number; waitingMax?: number };
+type Setup = { sizeMax?: number; waitingMax?: number; runsMax?: number };
 
 /** A batch that doubles numbers, and the lists it was run with; a list runs until it is released. */
-function setup({ sizeMax = 10, waitingMax = 100 }: Setup = {}) {
+function setup({ sizeMax = 10, waitingMax = 100, runsMax }: Setup = {}) {
   const lists: number[][] = [];
   const gates: PromiseWithResolvers<void>[] = [];
   const batch = createBatch<number, number>({
     sizeMax,
     waitingMax,
+    ...(runsMax !== undefined && { runsMax }),
     full: () => new Error("full"),
     run: async (items) => {
       lists.push([...items]);
@@ -28,7 +29,7 @@ function setup({ sizeMax = 10, waitingMax = 100 }: Setup = {}) {
     gates.shift()?.resolve();
     await nextTurn();
   };
-  return { batch, lists, release };
+  return { batch, lists, gates, release };
 }
 
 test("calls of one turn share a run, and each gets its own result", async () => {
@@ -98,4 +99,43 @@ test("when too many wait, newcomers are refused at once and the others are serve
   assert.equal(await first, 2);
   await release();
   assert.deepEqual(await Promise.all(waiting), [4, 6]);
+});
+
+test("as many lists are under way at once as may be, and a list gets its own results whichever ends first", async () => {
+  const { batch, lists, gates } = setup({ runsMax: 2 });
+  const results = [];
+  for (const item of [1, 2, 3]) {
+    results.push(batch.add(item));
+    await nextTurn();
+  }
+  assert.deepEqual(lists, [[1], [2]]);
+  gates[1]?.resolve();
+  assert.equal(await results[1], 4);
+  await nextTurn();
+  assert.deepEqual(lists, [[1], [2], [3]]);
+  for (const gate of gates) gate.resolve();
+  assert.deepEqual(await Promise.all(results), [2, 4, 6]);
+});
+
+test("a list that is shorter than those under way waits for more calls or for one of them to end", async () => {
+  const { batch, lists, gates } = setup({ runsMax: 2 });
+  const first = [1, 2, 3].map((item) => batch.add(item));
+  await nextTurn();
+  const later = [batch.add(4), batch.add(5)];
+  await nextTurn();
+  assert.deepEqual(lists, [[1, 2, 3]]);
+  later.push(batch.add(6));
+  await nextTurn();
+  assert.deepEqual(lists, [
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
+  const last = batch.add(7);
+  await nextTurn();
+  for (const gate of gates) gate.resolve();
+  await Promise.all([...first, ...later]);
+  await nextTurn();
+  assert.deepEqual(lists.at(-1), [7]);
+  for (const gate of gates) gate.resolve();
+  assert.equal(await last, 14);
 });

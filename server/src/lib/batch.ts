@@ -1,6 +1,6 @@
 /**
  * Gathers calls that arrive together into one run over their list, so that a hundred submits share
- * one transaction. While a run is under way the next list gathers.
+ * one transaction. While runs are under way the next list gathers.
  */
 import { AppError } from "./errors.ts";
 
@@ -12,6 +12,8 @@ export type Batch<Item, Result> = {
 export type BatchOptions<Item, Result> = {
   sizeMax: number;
   waitingMax: number;
+  /** Runs under way at once, at most; one when it is not given. */
+  runsMax?: number;
   full(): Error;
   /** Handles a list; gives one result for each item, in order. */
   run(items: readonly Item[]): Promise<Result[]>;
@@ -26,16 +28,35 @@ type Entry<Item, Result> = {
 export function createBatch<Item, Result>(
   options: BatchOptions<Item, Result>,
 ): Batch<Item, Result> {
+  const runsMax = options.runsMax ?? 1;
   let waiting: Entry<Item, Result>[] = [];
   let scheduled = false;
+  /** Lengths of the lists under way. */
+  const running: number[] = [];
 
-  async function flush(): Promise<void> {
-    while (waiting.length > 0) {
+  /**
+   * A list is begun beside others only when it is no shorter than the shortest of them: else the first few
+   * callers to come back would each time go ahead of the many behind them, and short lists cost more a call.
+   */
+  function mayBegin(): boolean {
+    if (waiting.length === 0 || running.length >= runsMax) return false;
+    return running.length === 0 || waiting.length >= Math.min(...running);
+  }
+
+  function beginRuns(): void {
+    scheduled = false;
+    while (mayBegin()) {
       const entries = waiting.slice(0, options.sizeMax);
       waiting = waiting.slice(options.sizeMax);
-      await settle(options, entries);
+      void run(entries);
     }
-    scheduled = false;
+  }
+
+  async function run(entries: readonly Entry<Item, Result>[]): Promise<void> {
+    running.push(entries.length);
+    await settle(options, entries);
+    running.splice(running.indexOf(entries.length), 1);
+    beginRuns();
   }
 
   return {
@@ -49,7 +70,7 @@ export function createBatch<Item, Result>(
         if (scheduled) return;
         scheduled = true;
         // After the sockets of this turn have been read, so that everybody who has arrived is on board.
-        setImmediate(() => void flush());
+        setImmediate(beginRuns);
       }),
   };
 }

@@ -1,6 +1,6 @@
 import type { Database } from "../db/database.ts";
 import { claimRows, hasReady, raiseBeat } from "./queue-store.ts";
-import { findTask } from "./store.ts";
+import { findTasks } from "./store.ts";
 import type { Task } from "./task.ts";
 
 export type ClaimInput = { lane: string; workerId: string; limit: number };
@@ -14,12 +14,14 @@ export async function claimTasks(
   return db.transaction(async (tx) => {
     // Locks the worker's row: an observer that removes it either sees these claims or prevents them.
     if (!(await raiseBeat(tx, input.workerId))) return [];
-    const rows = await claimRows(tx, input);
-    const claimed = [];
-    for (const { accountId, taskId, claims } of rows) {
-      const task = await findTask(tx, accountId, taskId);
-      if (task !== null) claimed.push({ task, claims });
-    }
-    return claimed;
+    const claims = await claimRows(tx, input);
+    const tasks = await findTasks(
+      tx,
+      claims.map(({ accountId, taskId }) => ({ accountId, id: taskId })),
+    );
+    return claims.flatMap(({ claims: count }, i) => {
+      const task = tasks[i] ?? null;
+      return task === null ? [] : [{ task, claims: count }];
+    });
   });
 }

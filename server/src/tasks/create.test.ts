@@ -225,7 +225,9 @@ onEachEngine((name, open) => {
     const twins = await Promise.all(
       Array.from({ length: 6 }, () => engine.submitTask(keyed("k1"))),
     );
-    assert.ok(engine.commits() - before <= 3, `${engine.commits() - before} transactions`);
+    // On PostgreSQL several lists are under way at once, and a twin may be in another one.
+    const most = name === "sqlite" ? 3 : 5;
+    assert.ok(engine.commits() - before <= most, `${engine.commits() - before} transactions`);
     assert.equal(new Set(twins.map(({ taskId }) => taskId)).size, 1);
     assert.equal(twins.filter(({ replayed }) => !replayed).length, 1);
     assert.equal((await countRows(engine))["tasks"], 1);
@@ -236,20 +238,24 @@ onEachEngine((name, open) => {
     await engine.checkLedger();
   });
 
-  test("twins in one list with another body are refused, also when the key is an old one", async () => {
+  test("of twins with different bodies one is taken and the others are refused, also when the key is an old one", async () => {
     await using engine = await open();
+    const digests = ["d1", "d2", "d1", "d3"];
+    const outcomes = [];
     for (const _ of ["new", "old"]) {
       const results = await Promise.all(
-        ["d1", "d2", "d1", "d3"].map((digest) => resultOf(engine.submitTask(keyed("k1", digest)))),
+        digests.map((digest) => resultOf(engine.submitTask(keyed("k1", digest)))),
       );
-      assert.ok(results[0]?.startsWith("task_"));
-      assert.deepEqual(results, [
-        results[0],
-        "idempotency_key_reused",
-        results[0],
-        "idempotency_key_reused",
-      ]);
+      // On PostgreSQL they may be in lists that are under way at once, and any of them may be the first.
+      const first = results.findIndex((result) => result.startsWith("task_"));
+      const taken = digests[first];
+      assert.deepEqual(
+        results,
+        digests.map((digest) => (digest === taken ? results[first] : "idempotency_key_reused")),
+      );
+      outcomes.push(results);
     }
+    assert.deepEqual(outcomes[0], outcomes[1]);
     assert.equal((await countRows(engine))["tasks"], 1);
   });
 

@@ -15,11 +15,10 @@ import { formatUsd } from "../lib/money.ts";
 import { dayMs, secondMs } from "../lib/time.ts";
 import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempotency-store.ts";
 import type { KnownKey } from "./idempotency-store.ts";
-import { highestWaitingTag, insertWaiting, lowestWaitingTag } from "./queue-store.ts";
+import { findLineEnds, insertWaiting } from "./queue-store.ts";
 import type { WaitingTask } from "./queue-store.ts";
 import { insertSlots } from "./slot-store.ts";
 import { insertTasks } from "./store.ts";
-import { laneOf } from "./task.ts";
 import type { NewTask } from "./task.ts";
 
 export type CreateInput = {
@@ -260,18 +259,19 @@ async function insertAll(tx: Tx, accepted: readonly CreateInput[]): Promise<void
  * lane, but never before what is next there. One account's thousands do not hide another's one.
  */
 async function takePlaces(tx: Tx, tasks: readonly NewTask[]): Promise<WaitingTask[]> {
-  const lowest = new Map<string, number>();
-  const highest = new Map<string, number>();
+  const lines = new Map<string, number>();
   const places: WaitingTask[] = [];
-  for (const { accountId, id, mode, stored } of tasks) {
-    const lane = laneOf(stored.request.model, mode);
+  for (const { accountId, id, lane } of tasks) {
     const line = `${lane} ${accountId}`;
-    const first = lowest.get(lane) ?? (await lowestWaitingTag(tx, lane)) ?? 0;
-    const last = highest.get(line) ?? (await highestWaitingTag(tx, lane, accountId)) ?? 0;
-    const tag = Math.max(first, last) + tagStep;
-    lowest.set(lane, first);
-    highest.set(line, tag);
+    const before = lines.get(line) ?? (await lastPlace(tx, lane, accountId));
+    const tag = before + tagStep;
+    lines.set(line, tag);
     places.push({ accountId, id, lane, tag });
   }
   return places;
+}
+
+async function lastPlace(tx: Tx, lane: string, accountId: string): Promise<number> {
+  const { first, last } = await findLineEnds(tx, lane, accountId);
+  return Math.max(first ?? 0, last ?? 0);
 }

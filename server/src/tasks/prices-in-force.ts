@@ -15,8 +15,10 @@ export async function loadPricesInForce(
   db: Database,
   accountIds: readonly string[],
 ): Promise<(accountId: string, model: Model) => PriceInForce> {
-  const overrides = await loadOverrides(db.read);
-  const ratios = await loadRatios(db.read, accountIds);
+  const [overrides, ratios] = await Promise.all([
+    loadOverrides(db.read),
+    loadRatios(db.read, accountIds),
+  ]);
   return (accountId, model) => ({
     overrides: overrides.get(model.id) ?? none,
     ratioPpm: must(ratios.get(accountId), `the price ratio of ${accountId}`),

@@ -43,7 +43,7 @@ export async function fence(
   taskId: string,
   workerId: string,
 ): Promise<boolean> {
-  return (await fenceRow.run(tx, { accountId, taskId, workerId })) > 0;
+  return fenceRow.changes(tx, { accountId, taskId, workerId });
 }
 
 const firstReady = prepare((db, p: { lane: string; limit: number }) =>
@@ -209,29 +209,28 @@ export const insertWaiting = insertValues(
   { constants: { state: "ready", run_at: 0, claims: 0 } },
 );
 
-/** Tag of the task that is next in a lane, or null when nothing waits there. */
-export async function lowestWaitingTag(handle: Handle, lane: string): Promise<number | null> {
-  return (await firstReady.first(handle, { lane, limit: 1 }))?.tag ?? null;
-}
-
-const lastOfAccount = prepare((db, p: { lane: string; accountId: string }) =>
-  db
-    .selectFrom("queue")
-    .select("tag")
-    .where("account_id", "=", p.accountId)
-    .where("lane", "=", p.lane)
-    .where("state", "=", "ready")
-    .orderBy("tag", "desc")
-    .limit(1),
+const endsOfLine = prepare((db, p: { lane: string; accountId: string }) =>
+  db.selectNoFrom((from) => {
+    const ready = from
+      .selectFrom("queue")
+      .select("tag")
+      .where("lane", "=", p.lane)
+      .where("state", "=", "ready")
+      .limit(1);
+    return [
+      ready.orderBy("tag").orderBy("task_id").as("first"),
+      ready.where("account_id", "=", p.accountId).orderBy("tag", "desc").as("last"),
+    ];
+  }),
 );
 
-/** Tag of an account's last waiting task in a lane, or null when it has none waiting. */
-export async function highestWaitingTag(
+/** Tags of the task that is next in a lane and of an account's last one there; null where none waits. */
+export async function findLineEnds(
   handle: Handle,
   lane: string,
   accountId: string,
-): Promise<number | null> {
-  return (await lastOfAccount.first(handle, { lane, accountId }))?.tag ?? null;
+): Promise<{ first: number | null; last: number | null }> {
+  return (await endsOfLine.first(handle, { lane, accountId })) ?? { first: null, last: null };
 }
 
 export async function loadWorkers(handle: Handle): Promise<WorkerRow[]> {
@@ -242,14 +241,16 @@ export async function insertWorker(tx: Tx, row: WorkerRow): Promise<void> {
   await tx.insertInto("workers").values(row).execute();
 }
 
-/** False when an observer has removed the worker. */
-export async function raiseBeat(tx: Tx, id: string): Promise<boolean> {
-  const result = await tx
+const updateBeat = prepare((db, p: { id: string }) =>
+  db
     .updateTable("workers")
     .set((row) => ({ beats: row("beats", "+", 1) }))
-    .where("id", "=", id)
-    .executeTakeFirst();
-  return result.numUpdatedRows > 0n;
+    .where("id", "=", p.id),
+);
+
+/** False when an observer has removed the worker. */
+export async function raiseBeat(tx: Tx, id: string): Promise<boolean> {
+  return updateBeat.changes(tx, { id });
 }
 
 export async function deleteWorker(tx: Tx, id: string): Promise<void> {

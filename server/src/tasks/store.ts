@@ -2,6 +2,7 @@
 import type { TaskUsage } from "../../../client/src/types.ts";
 import type { Handle, Tx } from "../db/database.ts";
 import type { TaskRow } from "../db/schema.ts";
+import { selectRows } from "../db/select-rows.ts";
 import { insertValues, prepare } from "../db/statements.ts";
 import type { FrozenPrice, Language, Warning } from "../models/model.ts";
 import type { TaskError } from "./errors.ts";
@@ -44,6 +45,24 @@ export async function findTask(
 ): Promise<Task | null> {
   const row = await selectTask.first(handle, { accountId, id });
   return row === null ? null : toTask(row);
+}
+
+const selectTasks = selectRows("tasks", ["account_id", "id"], taskColumns);
+
+/** The tasks in the order of `keys`, null for one that is not there; one statement for 64 of them. */
+export async function findTasks(
+  handle: Handle,
+  keys: readonly TaskKey[],
+): Promise<(Task | null)[]> {
+  const rows = await selectTasks(
+    handle,
+    keys.map(({ accountId, id }) => [accountId, id]),
+  );
+  const found = new Map(rows.map((row) => [`${row.account_id} ${row.id}`, row]));
+  return keys.map(({ accountId, id }) => {
+    const row = found.get(`${accountId} ${id}`);
+    return row === undefined ? null : toTask(row);
+  });
 }
 
 /** Our own columns hold what our own code wrote there. */

@@ -84,6 +84,8 @@ export type NewTask = {
   accountId: string;
   keyId: string;
   mode: Mode;
+  /** Where it waits; see `laneOf`. */
+  lane: string;
   stored: StoredRequest;
   warnings: readonly Warning[];
   price: FrozenPrice;

@@ -375,7 +375,11 @@ onEachDatabase((_name, setup) => {
     await receiver.untilReceived(1);
     assert.equal(receiver.received[0]?.path, "/other/callback");
     await webhooks.jump(leaseMs / 2);
-    await receiver.untilReceived(2);
+    // A look that had begun before the jump does not see that the lease is over; the next one does.
+    while (receiver.received.length < 2) {
+      await webhooks.deliveries();
+      await clock.advance(secondMs);
+    }
     assert.equal(receiver.received[1]?.path, "/callback");
   });
 

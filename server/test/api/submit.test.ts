@@ -27,7 +27,8 @@ before(async () => {
 after(() => gateway.stop());
 
 test("a submit answers at once with the documented body and nothing else", async () => {
-  const { status, headers, body: reply } = await client.submit(body);
+  const origin = "https://a.example";
+  const { status, headers, body: reply } = await client.submit(body, { origin });
   assert.equal(status, 200);
   const [{ task_id: id }] = reply.data;
   assert.match(id, /^task_[0-9A-HJKMNP-TV-Z]{26}$/);
