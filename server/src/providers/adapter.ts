@@ -94,6 +94,11 @@ export type Adapter = {
   poll?(job: Job, handle: JobHandle, call: Call): Promise<Step>;
   /** Asks the upstream to stop; best effort. Left out when the upstream cannot. */
   cancel?(handle: JobHandle, call: Call): Promise<void>;
+  /**
+   * Has the upstream delete what it keeps of finished work, whose pictures we have; best effort. Left out
+   * when the upstream keeps nothing or deletes nothing.
+   */
+  forget?(handle: JobHandle, call: Call): Promise<void>;
   /** Asks whether the upstream is there and takes our key, at no cost. What is wrong is told, not thrown. */
   check?(call: Call): Promise<Health>;
 };

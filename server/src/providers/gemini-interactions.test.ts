@@ -111,6 +111,19 @@ test("work in the background is stored, and polled under its id", async (t) => {
   assert.deepEqual([method, path], ["GET", "/v1beta/interactions/v1_work1"]);
 });
 
+test("what was kept under an id is deleted there, and a failure of that is told", async (t) => {
+  const { adapter, emulator } = await setUp(t, true);
+  const call = callAt(startMs, "att_1");
+  const first = await adapter.submit(liteJob({}), call);
+  assert.ok(first.status === "running");
+  await adapter.forget!(first.handle, call);
+  const { method, path } = emulator.requests.at(-1)!;
+  assert.deepEqual([method, path], ["DELETE", "/v1beta/interactions/v1_work1"]);
+  const reply = { status: 500, body: { error: { code: "api_error", message: "no" } } };
+  emulator.set({ trouble: { delete: { kind: "refusal", reply } } });
+  await assert.rejects(adapter.forget!(first.handle, call), isFailure("unavailable"));
+});
+
 test("references follow the prompt as bytes, and size auto leaves the ratio to the first", async (t) => {
   const { adapter, lastBody } = await setUp(t);
   const references = [referenceOf(jpeg, { contentType: "image/jpeg" }), referenceOf(png)];

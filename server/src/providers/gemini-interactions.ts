@@ -10,11 +10,12 @@ import type { JsonObject } from "../lib/json.ts";
 import { secondMs } from "../lib/time.ts";
 import { ProviderError } from "./adapter.ts";
 import type { Adapter, Call, Job, JobHandle, Picture, Step, Usage } from "./adapter.ts";
+import { base64Schema, parseBase64 } from "./base64.ts";
 import { assertAnswered, failureOfWord, isRejected } from "./gemini-errors.ts";
 import { checkAccount, tokensOf, tokensSchema, usageOf } from "./gemini-reply.ts";
 import { encodeBody, pictureData, requestTo, wishOf } from "./gemini-request.ts";
 import type { GeminiSettings } from "./gemini-request.ts";
-import { describeReply, parseBase64, parseReply, reportHealth } from "./request.ts";
+import { describeReply, parseReply, reportHealth } from "./request.ts";
 import type { Send, VendorReply } from "./request.ts";
 
 export type GeminiInteractionsSettings = GeminiSettings & {
@@ -42,6 +43,7 @@ export function createGeminiInteractions(
     submit: (job, call) => begin(account, job, call),
     poll: (_job, handle, call) => ask(account, handle, call),
     cancel: (handle, call) => stop(account, handle, call),
+    forget: (handle, call) => remove(account, handle, call),
     check: (call) => reportHealth(() => checkAccount(settings, send, call)),
   };
 }
@@ -79,6 +81,13 @@ async function stop({ settings, send }: Account, handle: JobHandle, call: Call):
   // Work that has ended, or that nobody knows, needs no stopping.
   if ([400, 404, 409].includes(reply.status)) return;
   assertAnswered(reply, "cancel", call);
+}
+
+/** Until then the vendor keeps prompt, references and picture, for up to 55 days. */
+async function remove({ settings, send }: Account, handle: JobHandle, call: Call): Promise<void> {
+  const request = requestTo(settings, pathOf(handle), { verb: "forget", method: "DELETE" });
+  const reply = await send(request, call);
+  if (reply.status !== 404) assertAnswered(reply, "forget", call);
 }
 
 function pathOf({ id }: JobHandle): string {
@@ -120,7 +129,7 @@ const faultSchema = z
   .nullish()
   .catch(null);
 
-const blockSchema = z.object({ type: z.string().nullish(), data: z.string().nullish() });
+const blockSchema = z.object({ type: z.string().nullish(), data: base64Schema.nullish() });
 
 const stepSchema = z.object({
   type: z.string().nullish(),

@@ -7,11 +7,12 @@ import { z } from "zod";
 import type { JsonObject } from "../lib/json.ts";
 import { ProviderError } from "./adapter.ts";
 import type { Adapter, Call, Job, Picture, Step, Usage } from "./adapter.ts";
+import { base64Schema, parseBase64 } from "./base64.ts";
 import { assertAnswered, failureOfWord } from "./gemini-errors.ts";
 import { checkAccount, tokensOf, tokensSchema, usageOf } from "./gemini-reply.ts";
 import { encodeBody, pictureData, requestTo, wishOf } from "./gemini-request.ts";
 import type { GeminiSettings } from "./gemini-request.ts";
-import { describeReply, parseBase64, parseReply, reportHealth } from "./request.ts";
+import { describeReply, parseReply, reportHealth } from "./request.ts";
 import type { Send, VendorReply } from "./request.ts";
 
 export type { GeminiSettings } from "./gemini-request.ts";
@@ -69,7 +70,7 @@ function bodyOf(settings: GeminiSettings, job: Job): JsonObject {
 
 const partSchema = z.object({
   thought: z.boolean().nullish(),
-  inlineData: z.object({ mimeType: z.string().nullish(), data: z.string() }).nullish(),
+  inlineData: z.object({ mimeType: z.string().nullish(), data: base64Schema }).nullish(),
 });
 
 const candidateSchema = z.object({

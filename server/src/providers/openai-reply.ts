@@ -5,7 +5,8 @@ import { secondMs } from "../lib/time.ts";
 import { ProviderError } from "./adapter.ts";
 import type { TaskErrorCode } from "../models/task-errors.ts";
 import type { Call, FailureKind, Health, Job, Picture, Step, Usage } from "./adapter.ts";
-import { describeReply, parseBase64, parseReply, retryAfterMs } from "./request.ts";
+import { base64Schema, parseBase64 } from "./base64.ts";
+import { describeReply, parseReply, retryAfterMs } from "./request.ts";
 import type { VendorReply } from "./request.ts";
 
 /** Turns the text of a `url` field into a picture to be downloaded. Throws `ProviderError`. */
@@ -14,7 +15,9 @@ export type PictureAt = (url: string) => Picture;
 const count = z.number().int().nonnegative().nullish().catch(null);
 
 const imagesReply = z.object({
-  data: z.array(z.object({ b64_json: z.string().nullish(), url: z.string().nullish() })).nullish(),
+  data: z
+    .array(z.object({ b64_json: base64Schema.nullish(), url: z.string().nullish().catch(null) }))
+    .nullish(),
   quality: z.string().nullish().catch(null),
   usage: z
     .object({
@@ -89,7 +92,7 @@ type Entry = NonNullable<ImagesReply["data"]>[number];
 function toPicture(entry: Entry | undefined, reply: VendorReply, pictureAt: PictureAt): Picture {
   try {
     const base64 = entry?.b64_json ?? "";
-    if (base64 !== "") return { kind: "bytes", bytes: parseBase64(withoutDataPrefix(base64)) };
+    if (base64 !== "") return { kind: "bytes", bytes: parseBase64(base64) };
     const url = entry?.url ?? "";
     if (url !== "") return pictureAt(url);
     throw new ProviderError("garbled", `a picture is missing: ${describeReply(reply)}`);
@@ -101,10 +104,6 @@ function toPicture(entry: Entry | undefined, reply: VendorReply, pictureAt: Pict
     });
     return { kind: "failed", failure };
   }
-}
-
-function withoutDataPrefix(text: string): string {
-  return text.startsWith("data:") ? text.slice(text.indexOf(",") + 1) : text;
 }
 
 function usageOf({ usage, quality }: ImagesReply): Usage {

@@ -16,7 +16,8 @@ import { systemClock } from "../lib/time.ts";
 import type { Clock } from "../lib/time.ts";
 import { ProviderError } from "./adapter.ts";
 import type { Call, FailureKind } from "./adapter.ts";
-import { parseBase64, parseReply, reportHealth, retryAfterMs } from "./request.ts";
+import { base64Schema, parseBase64 } from "./base64.ts";
+import { parseReply, reportHealth, retryAfterMs } from "./request.ts";
 import type { VendorReply, VendorRequest } from "./request.ts";
 
 const verbs = ["submit", "poll", "cancel", "check"] as const;
@@ -195,6 +196,24 @@ test("JSON is read whatever its script, and with a byte order mark", async (cont
   }
 });
 
+test("a picture of megabytes comes as bytes, and is no part of the excerpt", async (context) => {
+  const { send } = setUp(context);
+  const picture = Buffer.alloc(3_000_000, "all kinds of bytes");
+  const server = await startServer(context, {
+    status: 200,
+    body: { data: [{ b64_json: picture.toString("base64") }], size: "1x1" },
+  });
+  const reply = await send(requestOf(server.origin), call);
+  const schema = z.object({
+    data: z.array(z.object({ b64_json: base64Schema })),
+    size: z.string(),
+  });
+  const { data, size } = parseReply(schema, reply);
+  assert.deepEqual(parseBase64(data[0]!.b64_json), picture);
+  assert.equal(size, "1x1");
+  assert.equal(reply.excerpt, '{"data":[{"b64_json":"[redacted]');
+});
+
 test("an excerpt shows no key, no picture and no signed link", async (context) => {
   const { send } = setUp(context);
   const key = "topsecretvalue123";
@@ -270,28 +289,6 @@ test("the wait that is asked for is read in every form, and never longer than a 
   ];
   for (const [headers, expected] of cases) {
     assert.equal(retryAfterMs(headers, startMs), expected, JSON.stringify(headers));
-  }
-});
-
-test("base64 is decoded only where every character of it counts", () => {
-  for (const text of ["a", "ab", "abc", "abcd", "\0\u00FF\u007F"]) {
-    const bytes = Buffer.from(text, "latin1");
-    assert.deepEqual(parseBase64(bytes.toString("base64")), bytes);
-  }
-  for (const wrong of [
-    "",
-    "=",
-    "====",
-    "YQ",
-    "YQ=",
-    "YW Jj",
-    "YWJj\n",
-    "YW-j",
-    "YW_j",
-    "Y*Jj",
-    "YQ==YQ==",
-  ]) {
-    assert.throws(() => parseBase64(wrong), fails("garbled"), wrong);
   }
 });
 

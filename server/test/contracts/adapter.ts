@@ -237,6 +237,21 @@ export function adapterConformance(name: string, setup: () => Promise<AdapterFix
         await adapter.cancel(step.handle, callAt(startMs, "att_cancel"));
         await adapter.cancel(step.handle, callAt(startMs, "att_cancel"));
       }));
+
+    test("work that was forgotten is gone, and forgetting it again is harmless", (context) =>
+      withFixture(async ({ create, job }) => {
+        const adapter = create();
+        if (adapter.forget === undefined) return context.skip("it cannot forget");
+        const wanted = job({});
+        const seen: JobHandle[] = [];
+        await finish(adapter, wanted, "att_forget", (handle) => void seen.push(handle));
+        const handle = seen.at(-1);
+        if (handle === undefined) return context.skip("the upstream answers at once");
+        const call = callAt(startMs + 3_600_000, "att_forget");
+        await adapter.forget(handle, call);
+        await adapter.forget(handle, call);
+        await assert.rejects(poll(adapter, wanted, handle, call), isFailure("vanished"));
+      }));
   });
 }
 

@@ -26,7 +26,7 @@ export type Answer = {
 };
 
 export type VendorCall = {
-  verb: "submit" | "poll" | "cancel";
+  verb: "submit" | "poll" | "cancel" | "forget";
   attemptId: string;
   slots: readonly number[];
   handle: JobHandle | null;
@@ -42,6 +42,8 @@ export type VendorOptions = Partial<
   name?: string;
   /** True for a vendor that can be asked to stop. */
   canCancel?: boolean;
+  /** Given to a vendor that keeps finished work until it is told not to: what it does then. */
+  forget?: { hangs?: boolean; work(call: Call): Promise<void> };
   /** What calls get that were given no answer of their own; pictures, if not said. */
   submit?: Answer;
   poll?: Answer;
@@ -82,6 +84,13 @@ export function createVendor(options: VendorOptions = {}): Vendor {
     note({ verb: "cancel", attemptId, slots: [], handle, prompt: "", at });
   }
 
+  async function forget(handle: JobHandle, call: Call): Promise<void> {
+    const { attemptId, now: at } = call;
+    note({ verb: "forget", attemptId, slots: [], handle, prompt: "", at });
+    const work = async (): Promise<void> => options.forget?.work(call);
+    await (options.forget?.hangs === true ? work() : vendor.track(work));
+  }
+
   function answer(
     verb: "submit" | "poll",
     job: Job,
@@ -104,6 +113,7 @@ export function createVendor(options: VendorOptions = {}): Vendor {
       submit: (job, call) => answer("submit", job, call, null),
       poll: (job, handle, call) => answer("poll", job, call, handle),
       ...(options.canCancel === true ? { cancel: stop } : {}),
+      ...(options.forget === undefined ? {} : { forget }),
     }),
     calls,
     onSubmit: (...answers) => void queued.submit.push(...answers),
