@@ -34,6 +34,8 @@ export type Config = {
     readonly secretFile: string;
     readonly database: DatabaseTarget;
     readonly storage: StorageTarget;
+    /** Where finished pictures wait while the storage takes nothing. */
+    readonly spool: { readonly folder: string; readonly bytesMax: number };
   };
   readonly results: {
     readonly ttlMs: number;
@@ -150,6 +152,10 @@ function createConfig(values: Values): Config {
             },
       ),
       storage: Object.freeze(createStorageTarget(values)),
+      spool: Object.freeze({
+        folder: join(folder, "spool"),
+        bytesMax: values.DARKROOM_SPOOL_LIMIT,
+      }),
     }),
     results: Object.freeze(values.DARKROOM_RESULT_TTL),
     uploads: Object.freeze({ ttlMs: values.DARKROOM_UPLOAD_TTL }),

@@ -97,6 +97,12 @@ export const environment = z.object({
     meaning: "For temporary credentials. They are not renewed: links and writes end with them.",
     secret: true,
   }),
+  DARKROOM_SPOOL_LIMIT: define("4294967296", acceptWhole(0, 2 ** 50), {
+    unit: "bytes",
+    meaning:
+      "What finished pictures may take of the worker's disk (`spool` in the data folder) while the " +
+      "storage takes nothing.",
+  }),
   DARKROOM_SECRET_FILE: defineOptional("`secret` in the data folder", acceptPath(), {
     unit: "",
     meaning:

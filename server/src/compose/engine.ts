@@ -9,11 +9,12 @@ import { createSandbox } from "../providers/sandbox.ts";
 import { createNode } from "../tasks/node.ts";
 import { createRescue } from "../tasks/rescue.ts";
 import { createResultTtl } from "../tasks/result-ttl.ts";
-import { createSweeper } from "../tasks/sweep.ts";
 import { sandboxUsageOf } from "../tasks/usage.ts";
 import { createWorker } from "../tasks/worker.ts";
 import { composeChannels } from "./channels.ts";
+import { createIntake } from "./intake.ts";
 import { createLinking } from "./links.ts";
+import { createSweeps } from "./sweeps.ts";
 import { composeWatch } from "./watch.ts";
 import { createWebhooks } from "./webhooks.ts";
 
@@ -42,38 +43,45 @@ export function createEngine(
   const upward = { egress, channels, breakers };
   const shared = { db, clock, random, ids, log, storage, pictures, ...upward, catalogue };
   const requestBytes = createGate(128 * 2 ** 20);
+  const intake = createIntake(installation);
   const wakeUps = composeWatch(installation);
   const { watch } = wakeUps;
   const node = createNode({ db, clock, ids, log }, { isApi: role !== "worker" });
   const linking = createLinking(installation, state);
   const webhooks = createWebhooks(installation, { ...linking, egress, watch });
   const ending = { resultTtlMs, events: webhooks.events };
-  const deps = { ...shared, ...linking, ...ending, watch, requestBytes };
+  const deps = { ...shared, ...linking, ...ending, ...intake, watch, requestBytes };
   const worker = createWorker(deps, { tasksMax: tasks.workerTasksMax });
   const rescue = createRescue(deps);
-  const sweeper = createSweeper({ ...deps, retentionMs: tasks.retentionMs });
+  const sweeps = createSweeps(installation);
   return {
     deps,
     webhooks: webhooks.verbs,
     liveApiNodes: node.liveApiNodes,
-    work: { tasksInHand: () => worker.tasksInHand, readVerdicts: readCounts },
+    work: {
+      tasksInHand: () => worker.tasksInHand,
+      readVerdicts: readCounts,
+      spooledBytes: () => intake.spool.bytes,
+    },
     start: async () => {
       await node.start();
       await wakeUps.start();
       await upstreams.start();
       if (!runsTasks) return;
+      await intake.spool.sweep();
       await rescue.start();
       await worker.start();
-      sweeper.start();
+      sweeps.start();
       webhooks.start();
     },
     /** Finishes what is under way and gives the rest back. */
     stop: async () => {
-      const parts = runsTasks ? [worker, rescue, sweeper, webhooks] : [];
+      const parts = runsTasks ? [worker, rescue, sweeps, webhooks] : [];
       for (const part of [...parts, upstreams, wakeUps, node]) {
         // While the database is away a part cannot give back what it has; the others take it over.
         await part.stop().catch((error: unknown) => log.error({ err: error }, "a stop failed"));
       }
+      await intake.spool.close();
       await pictures.close();
       await egress.close();
     },

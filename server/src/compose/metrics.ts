@@ -16,6 +16,7 @@ const delayPercentile = 99;
 export type WorkParts = {
   tasksInHand(): number;
   readVerdicts(): VerdictCount[];
+  spooledBytes(): number;
 };
 
 /** Measures for as long as the server runs. */
@@ -73,9 +74,14 @@ function describeProcess({ version, startedAt, delayMs }: ProcessFacts): Metric[
   ];
 }
 
-function describeWork({ tasksInHand, readVerdicts }: WorkParts): Metric[] {
+function describeWork({ tasksInHand, readVerdicts, spooledBytes }: WorkParts): Metric[] {
   return [
     gauge("darkroom_tasks_in_hand", "Tasks that this process works on.", tasksInHand()),
+    gauge(
+      "darkroom_spool_bytes",
+      "Finished pictures of this process that wait for the storage to take them.",
+      spooledBytes(),
+    ),
     {
       name: "darkroom_attempts_total",
       help: "Attempts of this process: the upstream answered (refusals too), failed, or was not asked.",

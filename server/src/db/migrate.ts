@@ -9,6 +9,7 @@ import { createWebhookTables } from "./migrations/0003-webhooks.ts";
 import { addLimits } from "./migrations/0004-limits.ts";
 import { narrowLedgerIndexes } from "./migrations/0005-ledger-indexes.ts";
 import { addNodes } from "./migrations/0006-nodes.ts";
+import { leadWithObjects } from "./migrations/0007-object-indexes.ts";
 import type { Dialect } from "./migrations/table.ts";
 
 type Migrate = (db: Kysely<unknown>, dialect: Dialect) => Promise<void>;
@@ -21,6 +22,7 @@ const migrations: Readonly<Record<string, Migrate>> = {
   "0004-limits": addLimits,
   "0005-ledger-indexes": narrowLedgerIndexes,
   "0006-nodes": addNodes,
+  "0007-object-indexes": leadWithObjects,
 };
 
 /** Kysely's own record of what has run. */

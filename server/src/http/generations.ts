@@ -5,8 +5,9 @@ import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { secondMs } from "../lib/time.ts";
-import type { Language, Warning } from "../models/model.ts";
+import type { Language } from "../models/model.ts";
 import { outcomeWords } from "../models/outcome-words.ts";
+import type { Submitted, SubmitTask } from "../tasks/submit.ts";
 import type { Auth } from "./auth.ts";
 import { digestBody, parseIdempotencyKey, replayedHeader } from "./idempotency.ts";
 import { parseBody } from "./json-body.ts";
@@ -14,34 +15,6 @@ import { callerOf, dropBody } from "./request.ts";
 import { parseLanguage } from "./schemas.ts";
 import type { WaitForTask } from "./tasks.ts";
 import { departureOf, findPreferredWait } from "./waiting.ts";
-
-export type SubmitInput = {
-  caller: Caller;
-  /** As parsed; the verb validates it against the model's contract. */
-  body: JsonObject;
-  /** `route` is part of the scope of a key; `digest` is equal for bodies that mean the same. */
-  idempotency: { route: string; key: string; digest: string } | null;
-  requestId: string;
-  /**
-   * Spends one request of the key's allowance. To be called once, after the idempotency look-up has
-   * found nothing and before anything else. Throws what the caller is to be told.
-   */
-  admit: () => void;
-};
-
-export type Submitted = {
-  taskId: string;
-  warnings: readonly Warning[];
-  /** True when the task was made by an earlier request with the same idempotency key. */
-  replayed: boolean;
-};
-
-/**
- * Accepts a task, or throws `AppError` when there will be none. Resolves when the task survives a
- * power loss. Order: idempotency look-up, `admit`, the key's permissions, validation, channel, price,
- * one transaction.
- */
-export type SubmitTask = (input: SubmitInput) => Promise<Submitted>;
 
 export type GenerationsDeps = {
   auth: Auth;
@@ -91,7 +64,6 @@ async function create(
     caller,
     body,
     idempotency: key === null ? null : { route: `POST ${path}`, key, digest: digestBody(body) },
-    requestId: request.id,
     admit: () => admitSubmit(deps.auth, { caller, body, reply }),
   });
   return { submitted, language: parseLanguage(body["language"]) };

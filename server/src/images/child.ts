@@ -1,9 +1,9 @@
 /** The program of a picture process: reads jobs from its parent, one at a time, and answers each. */
-import { clean, cleanMask, inspect, inspectMask, restrictSharp } from "./operations.ts";
+import { clean, cleanMask, inspectMask, restrictSharp } from "./operations.ts";
 import { PictureError } from "./picture.ts";
 import type { Answer, Job, OperationName, Output } from "./protocol.ts";
 
-const onStrangers = { inspect, clean, cleanMask, inspectMask };
+const onStrangers = { clean, cleanMask, inspectMask };
 
 restrictSharp();
 // The parent may be gone with work under way here; nothing is worth finishing then, and a normal exit
@@ -43,7 +43,6 @@ async function perform(job: Job): Promise<Output<OperationName>> {
         input.limits,
         input.composition,
       );
-    case "inspect":
     case "clean":
     case "cleanMask":
     case "inspectMask":

@@ -39,10 +39,10 @@ test("every hostile file is refused for its reason, and none of them costs a pro
   const pictures = setup(context);
   const hostile = await createHostilePictures();
   assert.ok(hostile.length >= 40);
-  await pictures.inspect(await createPicture().png().toBuffer(), limits);
+  await pictures.clean(await createPicture().png().toBuffer(), limits);
   const before = pictures.pids;
   for (const { name, bytes, problem } of hostile) {
-    for (const operation of ["inspect", "clean", "inspectMask"] as const) {
+    for (const operation of ["clean", "inspectMask"] as const) {
       await assert.rejects(
         pictures[operation](bytes, limits),
         (error) => error instanceof PictureError && error.problem === problem,
@@ -67,8 +67,9 @@ test("odd pictures are recognised, and cleaning leaves nothing but the picture",
     assert.equal(metadata.xmp, undefined, name);
     assert.equal(metadata.orientation ?? 1, 1, name);
     assert.equal(metadata.pages ?? 1, 1, name);
-    assert.deepEqual(await pictures.inspect(cleaned.bytes, limits), cleaned.info, name);
-    assert.equal((await pictures.clean(cleaned.bytes, limits)).bytes, cleaned.bytes, name);
+    const again = await pictures.clean(cleaned.bytes, limits);
+    assert.equal(again.bytes, cleaned.bytes, name);
+    assert.deepEqual(again.info, cleaned.info, name);
   }
 });
 
@@ -187,7 +188,7 @@ test("pictures with random damage are accepted or refused, and the process survi
     state = (state * 48_271) % 0x7fffffff;
     return state % below;
   };
-  await pictures.inspect(sources[0]!.bytes, limits);
+  await pictures.clean(sources[0]!.bytes, limits);
   const before = pictures.pids;
   for (let round = 0; round < 480; round++) {
     const bytes = Buffer.from(sources[round % sources.length]!.bytes);

@@ -35,12 +35,6 @@ export function restrictSharp(): void {
   sharp.concurrency(1);
 }
 
-export async function inspect(bytes: Uint8Array, limits: PictureLimits): Promise<PictureInfo> {
-  const { format, metadata } = await openPicture(bytes, limits);
-  await decodeWhole(bytes, metadata, limits);
-  return describe(format, metadata);
-}
-
 /** As in `PictureProcesses.clean`; `bytes` is null when the picture may stay as it is. */
 export async function clean(
   bytes: Uint8Array,

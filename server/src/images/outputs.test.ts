@@ -18,8 +18,8 @@ import { createLog } from "../lib/log.ts";
 import { systemRandom } from "../lib/random.ts";
 import { createDiskStorage } from "../storage/disk.ts";
 import { StorageError } from "../storage/storage.ts";
-import { DownloadError, storeOutput } from "./outputs.ts";
-import type { OutputPromise, OutputSource } from "./outputs.ts";
+import { DownloadError, storeOutput, takeOutput } from "./outputs.ts";
+import type { DownloadOptions, OutputPromise, OutputSource, StoredOutput } from "./outputs.ts";
 import { PictureError } from "./picture.ts";
 import { createPictureProcesses } from "./processes.ts";
 
@@ -35,17 +35,25 @@ async function setUp(context: TestContext, allow: readonly string[] = ["127.0.0.
     await pictures.close();
     await rm(folder, { recursive: true });
   });
-  const deps = { pictures, storage, random: systemRandom, egress };
+  const deps = { pictures, storage, random: systemRandom };
+  const store = (
+    source: OutputSource,
+    options: DownloadOptions,
+    promise: OutputPromise | null = null,
+  ): Promise<StoredOutput> =>
+    takeOutput({ egress, memory: storage }, source, options, (bytes) =>
+      storeOutput(deps, bytes, promise),
+    );
   return {
     clock,
     folder,
     pictures,
     storage,
     store: (source: OutputSource, promise: OutputPromise | null = null, signal?: AbortSignal) =>
-      storeOutput(deps, source, { allowedHosts: null, promise, signal }),
+      store(source, { allowedHosts: null, signal }, promise),
     /** Downloads from the given hosts alone. */
     fetch: (source: Extract<OutputSource, { kind: "url" }>, allowedHosts: readonly string[]) =>
-      storeOutput(deps, source, { allowedHosts, promise: null }),
+      store(source, { allowedHosts }),
     objects: async () => {
       const names = await readdir(folder, { recursive: true, withFileTypes: true });
       return names.filter((entry) => entry.isFile()).length;

@@ -28,11 +28,9 @@ export type OutputPromise = {
   masked: { reference: () => Promise<Uint8Array>; mask: () => Promise<Uint8Array> } | null;
 };
 
-export type OutputOptions = {
+export type DownloadOptions = {
   /** Hosts that the picture may come from, redirects included; null for any public host. */
   allowedHosts: readonly string[] | null;
-  /** Null where whatever the upstream made is right. */
-  promise: OutputPromise | null;
   /** Calls a download off. */
   signal?: AbortSignal | undefined;
 };
@@ -50,7 +48,6 @@ export type OutputDeps = {
   pictures: PictureProcesses;
   storage: Storage;
   random: Random;
-  egress: Egress;
 };
 
 /** Larger pictures are no upstream's: 4K in the widest ratio has 75 million pixels. */
@@ -61,28 +58,34 @@ const outputLimits: PictureLimits = {
 };
 
 /**
- * Takes a picture in: downloads it if need be, reads its true size and type from the bytes, makes what is
- * promised of it, and stores it. Bytes that keep the promise are stored exactly as the upstream sent
- * them and are not decoded. Throws `PictureError` for bytes that are no picture, `EgressError`,
- * `DownloadError`, `StorageError`, or `AppError` when too many pictures wait to be converted.
+ * Hands the bytes of a picture to `use`, as the upstream sent them; downloads them if need be, and counts them as
+ * being in memory until `use` is done. Throws `EgressError`, `DownloadError`, or `PictureError` for what does
+ * not begin like a picture.
  */
-export async function storeOutput(
-  deps: OutputDeps,
+export function takeOutput<T>(
+  { egress, memory }: { egress: Egress; memory: object },
   source: OutputSource,
-  { allowedHosts, promise, signal }: OutputOptions,
-): Promise<StoredOutput> {
-  if (source.kind === "bytes") return storePicture(deps, source.bytes, promise);
+  { allowedHosts, signal }: DownloadOptions,
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
+  if (source.kind === "bytes") return use(source.bytes);
   const { url, headers = {} } = source;
-  return downloadPicture(
-    // One store a process, so every download of the process counts.
-    { egress: deps.egress, memory: deps.storage },
-    { url, headers, allowedHosts, signal },
-    outputLimits,
-    (bytes) => storePicture(deps, bytes, promise),
-  );
+  const download = { url, headers, allowedHosts, signal };
+  return downloadPicture({ egress, memory }, download, outputLimits, use);
 }
 
-async function storePicture(
+/** Throws `PictureError` for bytes that are no picture, as `storeOutput` would; no pixel is decoded. */
+export function checkOutput(bytes: Uint8Array): void {
+  measurePicture(bytes, outputLimits);
+}
+
+/**
+ * Reads a picture's true size and type from the bytes, makes what is promised of it (`promise`: null where
+ * whatever the upstream made is right), and stores it. Bytes that keep the promise are stored exactly as
+ * the upstream sent them and are not decoded. Throws `PictureError` for bytes that are no picture,
+ * `StorageError`, or `AppError` when too many pictures wait to be converted.
+ */
+export async function storeOutput(
   { pictures, storage, random }: OutputDeps,
   sent: Uint8Array,
   promise: OutputPromise | null,

@@ -64,8 +64,6 @@ export type Composition = { reference: Uint8Array; mask: Uint8Array };
  * event loop's thread pool. Processes start on demand and stop when idle.
  */
 export type PictureProcesses = {
-  /** Decodes the whole picture to prove that it is one. Throws `PictureError`. */
-  inspect(bytes: Uint8Array, limits: PictureLimits): Promise<PictureInfo>;
   /**
    * A stranger's picture made safe to keep and pass on: decoded whole, orientation baked in, EXIF, GPS
    * and XMP removed, colour profile kept, an animated GIF reduced to its first frame as PNG.

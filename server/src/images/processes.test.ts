@@ -61,41 +61,41 @@ const isReason = (reason: string) => (error: unknown) =>
 
 test("no process runs before the first picture, nor for one that its header betrays", async (context) => {
   const { pictures } = await setup(context);
-  await assert.rejects(pictures.inspect(Buffer.from("<svg/>".repeat(9)), limits), PictureError);
+  await assert.rejects(pictures.clean(Buffer.from("<svg/>".repeat(9)), limits), PictureError);
   await assert.rejects(pictures.clean(pngBomb(16_000), limits), PictureError);
   assert.deepEqual(pictures.pids, []);
 });
 
 test("pictures are worked on one after the other by one process, and by more when there may be more", async (context) => {
   const { pictures, png } = await setup(context, { processesMax: 2 });
-  await pictures.inspect(png, limits);
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
+  await pictures.clean(png, limits);
   assert.equal(pictures.pids.length, 1);
-  await Promise.all(Array.from({ length: 8 }, () => pictures.inspect(png, limits)));
+  await Promise.all(Array.from({ length: 8 }, () => pictures.clean(png, limits)));
   assert.equal(pictures.pids.length, 2);
 });
 
 test("a hanging job is killed at its deadline, and the next picture gets a fresh process", async (context) => {
   const { clock, pictures, png } = await setup(context);
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [pid] = pictures.pids;
   hang(pid);
-  const refused = assert.rejects(pictures.inspect(png, limits), isBroken);
+  const refused = assert.rejects(pictures.clean(png, limits), isBroken);
   await clock.advance(10 * secondMs - 1);
   assert.ok(isRunning(pid!));
   await clock.advance(1);
   await refused;
   assert.equal(isRunning(pid!), false);
-  assert.equal((await pictures.inspect(png, limits)).width, 48);
+  assert.equal((await pictures.clean(png, limits)).info.width, 48);
   assert.notDeepEqual(pictures.pids, [pid]);
 });
 
 test("a process that dies fails its own job alone", async (context) => {
   const { pictures, png } = await setup(context, { processesMax: 2 });
-  await Promise.all([pictures.inspect(png, limits), pictures.inspect(png, limits)]);
+  await Promise.all([pictures.clean(png, limits), pictures.clean(png, limits)]);
   const [first, second] = pictures.pids;
   for (const pid of [first, second]) hang(pid);
-  const jobs = [1, 2, 3].map(() => pictures.inspect(png, limits).then(({ width }) => width));
+  const jobs = [1, 2, 3].map(() => pictures.clean(png, limits).then(({ info }) => info.width));
   const outcomes = Promise.allSettled(jobs);
   await nextTurn();
   process.kill(first!, "SIGKILL");
@@ -115,7 +115,7 @@ test("a drawing that loses its process is drawn by another one", async (context)
   await nextTurn();
   process.kill(pid!, "SIGKILL");
   assert.deepEqual(await drawn, undisturbed);
-  assert.deepEqual(await pictures.inspect(undisturbed, limits), {
+  assert.deepEqual((await pictures.clean(undisturbed, limits)).info, {
     format: "png",
     contentType: "image/png",
     width: 512,
@@ -123,7 +123,7 @@ test("a drawing that loses its process is drawn by another one", async (context)
     hasAlpha: false,
   });
   assert.notDeepEqual(pictures.pids, [pid]);
-  assert.equal((await pictures.inspect(png, limits)).width, 48);
+  assert.equal((await pictures.clean(png, limits)).info.width, 48);
 });
 
 test("a drawing that loses two processes is given up", async (context) => {
@@ -147,14 +147,14 @@ test("a drawing that loses two processes is given up", async (context) => {
 
 test("strangers' pictures wait beyond the bound in vain, and those that wait are served in order", async (context) => {
   const { pictures, png } = await setup(context, { waitingMax: 1 });
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [pid] = pictures.pids;
   hang(pid);
   const order: number[] = [];
   // One under way, one in the line, and the room that is kept for a drawing and an output.
-  const jobs = [0, 1, 2, 3].map((job) => pictures.inspect(png, limits).then(() => order.push(job)));
+  const jobs = [0, 1, 2, 3].map((job) => pictures.clean(png, limits).then(() => order.push(job)));
   await assert.rejects(
-    pictures.inspect(png, limits),
+    pictures.clean(png, limits),
     (error) => isReason("overloaded")(error) && (error as AppError).retryAfterSeconds === 2,
   );
   process.kill(pid!, "SIGCONT");
@@ -164,23 +164,23 @@ test("strangers' pictures wait beyond the bound in vain, and those that wait are
 
 test("a line of waiting drawings does not keep a stranger's picture out", async (context) => {
   const { pictures, png } = await setup(context, { waitingMax: 4, drawingsWaitingMax: 50 });
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [pid] = pictures.pids;
   hang(pid);
   let drawn = 0;
   const drawings = Array.from({ length: 12 }, () =>
     pictures.draw(drawing).then(() => (drawn += 1)),
   );
-  const inspected = pictures.inspect(png, limits).then(() => drawn);
+  const cleaned = pictures.clean(png, limits).then(() => drawn);
   process.kill(pid!, "SIGCONT");
-  assert.ok((await inspected) <= 2);
+  assert.ok((await cleaned) <= 2);
   await Promise.all(drawings);
   assert.equal(drawn, 12);
 });
 
 test("a line of waiting drawings does not hold up a vendor's picture", async (context) => {
   const { pictures, png } = await setup(context, { waitingMax: 4, drawingsWaitingMax: 50 });
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [pid] = pictures.pids;
   hang(pid);
   let drawn = 0;
@@ -197,9 +197,9 @@ test("a line of waiting drawings does not hold up a vendor's picture", async (co
 
 test("an idle process is stopped, and no sooner", async (context) => {
   const { clock, pictures, png } = await setup(context);
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   await clock.advance(14 * secondMs);
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [pid] = pictures.pids;
   await clock.advance(15 * secondMs - 1);
   assert.deepEqual(pictures.pids, [pid]);
@@ -207,32 +207,32 @@ test("an idle process is stopped, and no sooner", async (context) => {
   await waitUntilGone(pictures, pid);
   assert.deepEqual(pictures.pids, []);
   assert.equal(clock.waiting, 0);
-  assert.equal((await pictures.inspect(png, limits)).width, 48);
+  assert.equal((await pictures.clean(png, limits)).info.width, 48);
 });
 
 test("a process is replaced after its share of pictures, and when it keeps too much memory", async (context) => {
   const counted = await setup(context, { jobsMax: 3 });
   const seen = new Set<number>();
   for (let job = 0; job < 6; job++) {
-    await counted.pictures.inspect(counted.png, limits);
+    await counted.pictures.clean(counted.png, limits);
     for (const pid of counted.pictures.pids) seen.add(pid);
   }
   assert.equal(seen.size, 2);
   const weighed = await setup(context, { rssBytesMax: 2 ** 20 });
-  await weighed.pictures.inspect(weighed.png, limits);
+  await weighed.pictures.clean(weighed.png, limits);
   const [heavy] = weighed.pictures.pids;
-  await weighed.pictures.inspect(weighed.png, limits);
+  await weighed.pictures.clean(weighed.png, limits);
   await waitUntilGone(weighed.pictures, heavy);
   assert.equal(isRunning(heavy!), false);
 });
 
 test("closing ends idle, busy and starting processes, and answers who still waits", async (context) => {
   const { pictures, png } = await setup(context, { processesMax: 2 });
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const [warm] = pictures.pids;
   hang(warm);
   const jobs = [1, 2, 3, 4].map(() =>
-    assert.rejects(pictures.inspect(png, limits), isReason("unavailable")),
+    assert.rejects(pictures.clean(png, limits), isReason("unavailable")),
   );
   const drawn = assert.rejects(pictures.draw(drawing), isReason("unavailable"));
   await nextTurn();
@@ -242,23 +242,23 @@ test("closing ends idle, busy and starting processes, and answers who still wait
   assert.deepEqual(pids.filter(isRunning), []);
   assert.deepEqual(pictures.pids, []);
   await Promise.all([...jobs, drawn]);
-  await assert.rejects(pictures.inspect(png, limits), isReason("unavailable"));
+  await assert.rejects(pictures.clean(png, limits), isReason("unavailable"));
   await pictures.close();
 });
 
 test("a process outlives the signals that tell its parent to drain", async (context) => {
   const { pictures, png } = await setup(context);
-  await pictures.inspect(png, limits);
+  await pictures.clean(png, limits);
   const { pids } = pictures;
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.kill(pids[0]!, signal);
-  await pictures.inspect(largePicture, limits);
+  await pictures.clean(largePicture, limits);
   assert.deepEqual(pictures.pids, pids);
 });
 
 test("a process ends in the middle of its work when its parent is gone", async () => {
   const child = fork(new URL("./child.ts", import.meta.url), { serialization: "advanced" });
   await once(child, "message");
-  child.send({ operation: "inspect", input: { bytes: largePicture, limits } }, () => {
+  child.send({ operation: "clean", input: { bytes: largePicture, limits } }, () => {
     child.disconnect();
   });
   const [, signal] = await once(child, "exit");
@@ -267,7 +267,7 @@ test("a process ends in the middle of its work when its parent is gone", async (
 
 test("a process that cannot start is reported as our trouble, not as the picture's", async (context) => {
   const { clock, pictures, png } = await setup(context);
-  const refused = assert.rejects(pictures.inspect(png, limits), isReason("unavailable"));
+  const refused = assert.rejects(pictures.clean(png, limits), isReason("unavailable"));
   await nextTurn();
   hang(pictures.pids[0]);
   await clock.advance(30 * secondMs);
@@ -282,7 +282,7 @@ test("the main process never loads sharp", async () => {
     const { systemClock } = await import(${JSON.stringify(new URL("../lib/time.ts", import.meta.url).href)});
     const pictures = createPictureProcesses({ clock: systemClock, log: createLog("silent") });
     const png = Buffer.from(process.argv[1], "base64");
-    const info = await pictures.inspect(png, { formats: ["png"], pixelsMax: 1e6, bytesMax: 1e6 });
+    const { info } = await pictures.clean(png, { formats: ["png"], pixelsMax: 1e6, bytesMax: 1e6 });
     const native = process.report.getReport().sharedObjects.filter((path) => /sharp|vips/.test(path));
     console.log(JSON.stringify({ width: info.width, native }));
   `;
@@ -301,11 +301,11 @@ test("looking names up stays fast while pictures are decoded", async (context) =
   });
   context.after(() => pictures.close());
   const { lookup } = await import("node:dns/promises");
-  await pictures.inspect(await createPicture().png().toBuffer(), limits);
+  await pictures.clean(await createPicture().png().toBuffer(), limits);
   const decoding = { left: 8 };
   const decoded = Promise.all(
     Array.from({ length: decoding.left }, async () => {
-      await pictures.inspect(largePicture, limits);
+      await pictures.clean(largePicture, limits);
       decoding.left -= 1;
     }),
   );

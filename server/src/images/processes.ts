@@ -53,7 +53,6 @@ export function createPictureProcesses(deps: PictureProcessesDeps): PicturePool 
   const pool = createPool(deps);
   const { decodeMs, convertMs } = pool.limits;
   return {
-    inspect: (bytes, limits) => runStranger(pool, "inspect", { bytes, limits }, decodeMs),
     clean: (bytes, limits) => runCleaning(pool, "clean", { bytes, limits }),
     cleanMask: (bytes, limits) => runCleaning(pool, "cleanMask", { bytes, limits }),
     inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", { bytes, limits }, decodeMs),

@@ -12,7 +12,6 @@ type Stranger = { bytes: Uint8Array; limits: PictureLimits };
 
 /** Every operation of a picture process. A new one is a line here and its call in `child.ts`. */
 export type Operations = {
-  inspect: { input: Stranger; output: PictureInfo };
   clean: { input: Stranger; output: { bytes: Uint8Array | null; info: PictureInfo } };
   cleanMask: { input: Stranger; output: { bytes: Uint8Array | null; info: PictureInfo } };
   inspectMask: { input: Stranger; output: { info: PictureInfo; transparentPixels: number } };

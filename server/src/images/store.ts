@@ -145,6 +145,23 @@ export async function findOwnPicture(
   return output === undefined ? null : { kind: "output", taskId: output.task_id };
 }
 
+/** Those of the names that a row has, whosever it is. For lists of at most a thousand. */
+export async function findNamedObjects(
+  handle: Handle,
+  names: readonly string[],
+): Promise<Set<string>> {
+  const named = new Set<string>();
+  for (const table of ["outputs", "references", "uploads"] as const) {
+    const rows = await handle
+      .selectFrom(table)
+      .select("object")
+      .where("object", "in", names)
+      .execute();
+    for (const { object } of rows) named.add(object);
+  }
+  return named;
+}
+
 const updateRemoval = {
   outputs: prepareRemoval("outputs"),
   references: prepareRemoval("references"),

@@ -91,3 +91,17 @@ test("owners take turns, so that one's many do not hide another's one", async ()
   }
   await Promise.all(works);
 });
+
+test("a gate says whether work would have to wait, for its weight or for others in the line", async () => {
+  const { gate, start, finish } = setup(10);
+  assert.ok(gate.hasRoom(99));
+  const works = [start("a", 6)];
+  assert.deepEqual([gate.hasRoom(4), gate.hasRoom(5), gate.hasRoom(0)], [true, false, true]);
+  works.push(start("b", 5));
+  assert.deepEqual([gate.hasRoom(1), gate.hasRoom(0)], [false, true]);
+  await finish("a");
+  assert.ok(gate.hasRoom(5));
+  await finish("b");
+  await Promise.all(works);
+  assert.ok(gate.hasRoom(99));
+});

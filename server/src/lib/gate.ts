@@ -5,6 +5,8 @@
  * nothing does not wait at all.
  */
 export type Gate = {
+  /** True when work of this weight would not have to wait. */
+  hasRoom(weight: number): boolean;
   /** Runs `work` when there is room for `weight` bytes and it is the turn of `owner`. */
   run<T>(owner: string, weight: number, work: () => Promise<T>): Promise<T>;
 };
@@ -16,11 +18,15 @@ export function createGate(limit: number): Gate {
   const lines = new Map<string, Waiting[]>();
   let used = 0;
 
+  function fits(weight: number): boolean {
+    return used === 0 || used + weight <= limit;
+  }
+
   function admit(): void {
     for (const [owner, line] of lines) {
       const first = line[0];
       // The next in turn is not overtaken by lighter work: it would wait for ever.
-      if (first !== undefined && used > 0 && used + first.weight > limit) return;
+      if (first !== undefined && !fits(first.weight)) return;
       lines.delete(owner);
       if (first === undefined) continue;
       line.shift();
@@ -40,6 +46,7 @@ export function createGate(limit: number): Gate {
   }
 
   return {
+    hasRoom: (weight) => weight === 0 || (lines.size === 0 && fits(weight)),
     run: async (owner, weight, work) => {
       if (weight === 0) return work();
       await wait(owner, weight);

@@ -110,6 +110,28 @@ test("folders removed by hand while the server runs are made again", async (t) =
   assert.equal(String(await storage.read(name)), "again");
 });
 
+test("a listing comes in pages, and what is removed on the way hides nothing else", async (t) => {
+  const { storage, folder } = await setup(t);
+  const names = Array.from({ length: 1_200 }, () => objectName(systemRandom));
+  for (const name of names) {
+    await mkdir(join(folder, name.slice(0, 2)), { recursive: true });
+    await writeFile(join(folder, name.slice(0, 2), name), "");
+  }
+  await writeFile(join(folder, "note"), "by hand");
+  const sizes: number[] = [];
+  const found = new Set<string>();
+  let after: string | null = null;
+  do {
+    const { objects, next } = await storage.list(after);
+    sizes.push(objects.length);
+    for (const { name } of objects) found.add(name);
+    await storage.removeMany(objects.slice(0, 100).map(({ name }) => name));
+    after = next;
+  } while (after !== null);
+  assert.deepEqual(sizes, [500, 500, 200]);
+  assert.deepEqual([...found].toSorted(), names.toSorted());
+});
+
 test("a storage error names no path, and its cause does", async (t) => {
   const { storage, folder, breakWrites } = await setup(t);
   await breakWrites();

@@ -1,11 +1,11 @@
 /**
- * Objects in a folder: `<folder>/<first two characters>/<name>`.
+ * Objects in a folder: `<folder>/<first two characters>/<name>`, beside `tmp` and `owners`.
  *
  * An object is written to a temporary file, synced, renamed to its place and made to stay there by a
  * sync of the folder; only then does `put` resolve. So a name never shows a part of an object, and a
  * row committed after `put` never names bytes that a power loss can take away.
  */
-import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -13,7 +13,7 @@ import { assert } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { isObjectName } from "./names.ts";
 import { StorageError } from "./storage.ts";
-import type { ByteRange, OpenObject, Storage } from "./storage.ts";
+import type { ByteRange, ObjectPage, OpenObject, Storage } from "./storage.ts";
 
 /** Everything in the contract but `presign`: callers cannot reach a folder. */
 export type DiskStorage = Omit<Storage, "presign">;
@@ -29,8 +29,11 @@ type Disk = DiskStorageDeps & {
   prepared: Map<string, Promise<void>>;
 };
 
-/** Three characters, so it is never the shard of a name. */
+/** Not two characters, so neither is the shard of a name. */
 const temporaryFolder = "tmp";
+const ownersFolder = "owners";
+const shardPattern = /^[a-z2-7]{2}$/;
+const pageMax = 500;
 const folderMode = 0o700;
 const fileMode = 0o600;
 /** A page cache read costs a trip through the thread pool; pictures of a few megabytes need few. */
@@ -49,6 +52,8 @@ export function createDiskStorage(deps: DiskStorageDeps): DiskStorage {
     },
     remove: (name) => removeObject(disk, name),
     removeMany: (names) => removeObjects(disk, names),
+    list: (after) => listObjects(disk, after),
+    claim: (owner) => claimDisk(disk, owner),
     check: () => checkDisk(disk),
     sweepTemporaryFiles: () => sweepTemporaryFiles(disk),
     close: () => Promise.resolve(),
@@ -158,6 +163,35 @@ async function removeObjects(disk: Disk, names: readonly string[]): Promise<stri
     }
   }
   return left;
+}
+
+/** Pages end between two names, and names are in order: whatever is written or removed meanwhile, none is skipped. */
+async function listObjects(disk: Disk, after: string | null): Promise<ObjectPage> {
+  const objects: { name: string; modifiedAt: number }[] = [];
+  const shards = (await listNames(disk.folder)).filter((name) => shardPattern.test(name));
+  for (const shard of shards.filter((one) => after === null || one >= after.slice(0, 2))) {
+    const names = (await listNames(join(disk.folder, shard))).filter(isObjectName);
+    for (const name of names.filter((one) => after === null || one > after)) {
+      const found = await findOnDisk("stat", () => stat(locate(disk, name)));
+      if (found === null) continue;
+      objects.push({ name, modifiedAt: found.mtimeMs });
+      if (objects.length === pageMax) return { objects, next: name };
+    }
+  }
+  return { objects, next: null };
+}
+
+/** In order; empty for a folder that is not there. */
+async function listNames(folder: string): Promise<string[]> {
+  const names = await findOnDisk("list", () => readdir(folder));
+  return (names ?? []).toSorted();
+}
+
+async function claimDisk(disk: Disk, owner: string): Promise<string[]> {
+  const folder = join(disk.folder, ownersFolder);
+  await prepareFolder(disk, folder);
+  await onDisk("write", () => writeFile(join(folder, owner), "", { mode: fileMode }));
+  return listNames(folder);
 }
 
 async function checkDisk(disk: Disk): Promise<void> {

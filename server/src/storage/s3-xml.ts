@@ -44,6 +44,18 @@ export function listUndeleted(xml: string): string[] {
     .flatMap((error) => findXmlText(error, "Key") ?? []);
 }
 
+/** The entries of a listing, `modifiedAt` in unix milliseconds. */
+export function listContents(xml: string): { key: string; modifiedAt: number }[] {
+  const entries = [...xml.matchAll(/<Contents>([\s\S]*?)<\/Contents>/g)].map(
+    (match) => match[1] ?? "",
+  );
+  return entries.flatMap((entry) => {
+    const key = findXmlText(entry, "Key");
+    const modifiedAt = Date.parse(findXmlText(entry, "LastModified") ?? "");
+    return key === null || Number.isNaN(modifiedAt) ? [] : [{ key, modifiedAt }];
+  });
+}
+
 function escapeXml(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }

@@ -25,7 +25,7 @@ import type { Storage } from "./storage.ts";
 const partBytes = 5 * 2 ** 20;
 
 type Place = { setting: string; credentials: S3Credentials };
-type Options = Partial<Pick<S3StorageDeps, "clock" | "partBytes">>;
+type Options = Partial<Pick<S3StorageDeps, "clock" | "partBytes" | "pageKeysMax">>;
 
 function createStorage(t: TestContext, place: Place, options: Options = {}): Storage {
   const storage = createS3Storage({
@@ -401,4 +401,25 @@ test("slow readers take no connection away from writers", async (t) => {
   const first = await buffer(readers[0]!.stream);
   assert.equal(first.byteLength, 4 * 2 ** 20);
   for (const reader of readers) reader!.stream.destroy();
+});
+
+test("a listing goes on over pages that hold nothing of ours, and ends at the prefix's end", async (t) => {
+  const { server, storage } = await setup(t, { pageKeysMax: 2 });
+  const setting = settingOf(server).replace("a/b", "a/c");
+  const beside = createStorage(t, { setting, credentials: server.credentials });
+  await beside.put(objectName(systemRandom), Buffer.from("another prefix's"));
+  await storage.check();
+  for (const owner of ["a1", "b2"]) await storage.claim(owner);
+  const names = Array.from({ length: 5 }, () => objectName(systemRandom)).toSorted();
+  for (const name of names) await storage.put(name, Buffer.from(name));
+  server.requests.length = 0;
+  const found: string[] = [];
+  let after: string | null = null;
+  do {
+    const { objects, next } = await storage.list(after);
+    found.push(...objects.map(({ name }) => name));
+    after = next;
+  } while (after !== null);
+  assert.deepEqual(found.toSorted(), names);
+  assert.equal(server.requests.length, 4);
 });

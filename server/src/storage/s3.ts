@@ -19,9 +19,10 @@ import type { S3Credentials, S3Signer } from "./s3-signer.ts";
 import { keyOf, locateBucket } from "./s3-target.ts";
 import type { S3Target } from "./s3-target.ts";
 import { uploadObject } from "./s3-upload.ts";
-import { listUndeleted, renderDelete } from "./s3-xml.ts";
+import { findXmlText, listContents, listUndeleted, renderDelete } from "./s3-xml.ts";
 import { StorageError } from "./storage.ts";
-import type { ByteRange, OpenObject, PresignOptions, Storage } from "./storage.ts";
+import { isObjectName } from "./names.ts";
+import type { ByteRange, ObjectPage, OpenObject, PresignOptions, Storage } from "./storage.ts";
 
 export type S3StorageDeps = {
   target: S3Target;
@@ -30,6 +31,8 @@ export type S3StorageDeps = {
   random: Random;
   /** Objects above this size are written in parts. Default 16 MiB. */
   partBytes?: number;
+  /** Keys on a page of a listing. Default 1,000, the most that the protocol allows. */
+  pageKeysMax?: number;
   /** Before the second try of a request; doubled before each one after it. Default 200 ms. */
   retryPauseMs?: number;
 };
@@ -39,6 +42,7 @@ type Bucket = {
   signer: S3Signer;
   client: S3Client;
   partBytes: number;
+  pageKeysMax: number;
 };
 
 const connectTimeoutMs = 5 * secondMs;
@@ -54,9 +58,14 @@ const checkTimeoutMs = 5 * secondMs;
 /** The protocol's bound for one request. */
 const removeMax = 1_000;
 const undeletedBytesMax = 2 ** 20;
+/** A thousand entries, the protocol's bound, with their keys and owners. */
+const pageBytesMax = 2 * 2 ** 20;
+/** Under the prefix, and no name of an object. */
+const ownerKey = "darkroom-owner-";
 
 export function createS3Storage(deps: S3StorageDeps): Storage {
   const { target, clock, random, partBytes = 16 * 2 ** 20, retryPauseMs = 200 } = deps;
+  const { pageKeysMax = 1_000 } = deps;
   const agent = createAgent(connectionsMax);
   const streamed = createAgent(streamedConnectionsMax);
   const signer = createS3Signer({ region: target.region, credentials: deps.credentials, clock });
@@ -68,7 +77,7 @@ export function createS3Storage(deps: S3StorageDeps): Storage {
     sendStreamed: sendThrough(streamed),
     retryPauseMs,
   });
-  const bucket: Bucket = { target, signer, client, partBytes };
+  const bucket: Bucket = { target, signer, client, partBytes, pageKeysMax };
   const { publicEndpoint } = target;
   return {
     put: async (name, bytes) => uploadObject(bucket, locate(bucket, name), bytes),
@@ -77,6 +86,8 @@ export function createS3Storage(deps: S3StorageDeps): Storage {
     stat: (name) => statObject(bucket, name),
     remove: (name) => removeObject(bucket, name),
     removeMany: (names) => removeObjects(bucket, names),
+    list: (after) => listObjects(bucket, after),
+    claim: (owner) => claimBucket(bucket, owner),
     ...(publicEndpoint === null
       ? {}
       : { presign: (name, options) => presign(bucket, { name, publicEndpoint, options }) }),
@@ -181,6 +192,38 @@ async function removeKeys(bucket: Bucket, keys: readonly string[]): Promise<stri
     undeletedBytesMax,
   );
   return listUndeleted(String(reply.body));
+}
+
+async function listObjects(bucket: Bucket, after: string | null): Promise<ObjectPage> {
+  const { prefix } = bucket.target;
+  const { keys, isCut } = await listKeys(bucket, prefix, after);
+  const objects = keys
+    .filter(({ key }) => isObjectName(key.slice(prefix.length)))
+    .map(({ key, modifiedAt }) => ({ name: key.slice(prefix.length), modifiedAt }));
+  return { objects, next: isCut ? (keys.at(-1)?.key ?? null) : null };
+}
+
+/** The next keys that begin with `prefix`, in order. */
+async function listKeys(bucket: Bucket, prefix: string, after: string | null) {
+  const { client, target, pageKeysMax } = bucket;
+  const url = new URL(`${locateBucket(target, target.endpoint)}/`);
+  url.searchParams.set("list-type", "2");
+  url.searchParams.set("max-keys", String(pageKeysMax));
+  url.searchParams.set("prefix", prefix);
+  if (after !== null) url.searchParams.set("start-after", after);
+  const reply = await client.call({ what: "list", method: "GET", url }, pageBytesMax);
+  const xml = String(reply.body);
+  return { keys: listContents(xml), isCut: findXmlText(xml, "IsTruncated") === "true" };
+}
+
+async function claimBucket(bucket: Bucket, owner: string): Promise<string[]> {
+  const { client, target } = bucket;
+  const prefix = `${target.prefix}${ownerKey}`;
+  const url = new URL(`${locateBucket(target, target.endpoint)}/${prefix}${owner}`);
+  const body = Buffer.from("An installation of Darkroom keeps its pictures here.\n");
+  await client.call({ what: "claim", method: "PUT", url, body }, replyBytesMax);
+  const { keys } = await listKeys(bucket, prefix, null);
+  return keys.map(({ key }) => key.slice(prefix.length));
 }
 
 async function presign(

@@ -25,6 +25,16 @@ export type Storage = {
    */
   removeMany(names: readonly string[]): Promise<string[]>;
   /**
+   * A page of the objects that are kept, each of them on one page: `after` is the `next` of the page before, and
+   * null for the first. What else lies beside the objects is left out.
+   */
+  list(after: string | null): Promise<ObjectPage>;
+  /**
+   * Writes down that an installation keeps its objects here (`owner`: letters and digits), and gives all that do:
+   * nobody may remove what it does not know of from a store that others use too.
+   */
+  claim(owner: string): Promise<string[]>;
+  /**
    * A URL of the store itself from which anybody may GET the object for a short time. Left out by
    * stores, and for settings, that callers cannot reach: bytes then go through us.
    */
@@ -46,6 +56,13 @@ export type PresignOptions = {
   contentType: string;
   contentDisposition: string;
   cacheControl: string;
+};
+
+export type ObjectPage = {
+  /** `modifiedAt` in unix milliseconds, by the store's clock. */
+  objects: readonly { name: string; modifiedAt: number }[];
+  /** Null at the end. */
+  next: string | null;
 };
 
 export type ByteRange = { start: number; end: number };

@@ -1,7 +1,6 @@
 /** The committed end of an attempt: its outputs, its money, its place, and the slots that end with it. */
 import { bookCosts } from "../billing/costs.ts";
 import { insertOutputs } from "../images/store.ts";
-import type { StoredOutput } from "../images/outputs.ts";
 import { redact } from "../lib/log.ts";
 import { captureEach } from "../models/price.ts";
 import type { Delivered } from "../models/model.ts";
@@ -16,14 +15,17 @@ import type { EngineDeps, Run } from "./engine.ts";
 import { decide, OwnFailure, pauseBeforeRetry } from "./failure.ts";
 import type { Decision } from "./failure.ts";
 import { endingPorts, endSlots } from "./finish.ts";
+import { isStored } from "./keep.ts";
 import type { Kept } from "./keep.ts";
 import { reportOutcome } from "./outcome-report.ts";
 import { releasePlace } from "./places.ts";
 import type { AttemptFailure, SlotEnd } from "./task.ts";
 
+type Told = Pick<Picture, "kind">;
+
 export type Delivery = AttemptInput & {
   /** As the vendor told of them, and what became of each. */
-  pictures: readonly Picture[];
+  pictures: readonly Told[];
   outputs: readonly Kept[];
   usage: Usage;
 };
@@ -78,10 +80,6 @@ export async function commitPictures(
   await reportOutcome(deps, attempt, failures);
 }
 
-function isStored(output: Kept | undefined): output is StoredOutput {
-  return typeof output === "object" && !(output instanceof ProviderError);
-}
-
 type Decisions = ReadonlyMap<ProviderError, Decision>;
 
 /** None for a picture that may be tried again. */
@@ -130,8 +128,8 @@ const sharedFigures = [
 type Share = { index: number; of: number };
 
 /** Among the pictures that the vendor handed over, whatever they turned out to be. */
-function shareOf(pictures: readonly Picture[], at: number): Share {
-  const isMade = ({ kind }: Picture): boolean => kind !== "failed";
+function shareOf(pictures: readonly Told[], at: number): Share {
+  const isMade = ({ kind }: Told): boolean => kind !== "failed";
   return {
     index: pictures.slice(0, at).filter(isMade).length,
     of: pictures.filter(isMade).length,

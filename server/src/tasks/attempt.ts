@@ -7,14 +7,24 @@ import type { Permit, Verdict } from "../channels/breaker.ts";
 import type { Channel } from "../channels/channel.ts";
 import type { OutputPromise } from "../images/outputs.ts";
 import { ProviderError } from "../providers/adapter.ts";
-import type { Adapter, Call, FailureKind, Job, Picture, Step } from "../providers/adapter.ts";
+import type {
+  Adapter,
+  Call,
+  FailureKind,
+  Job,
+  Picture,
+  Step,
+  Usage,
+} from "../providers/adapter.ts";
 import { commitFailure, commitPictures } from "./attempt-end.ts";
 import { saveHandle } from "./attempt-store.ts";
 import { commitStep, Fenced, outlast, pause } from "./engine.ts";
 import type { EngineDeps, Run } from "./engine.ts";
 import { OwnFailure } from "./failure.ts";
-import { keepPicture } from "./keep.ts";
-import type { Kept } from "./keep.ts";
+import { forgetWork } from "./forget.ts";
+import { patienceMs } from "./keep.ts";
+import type { Handed } from "./keep.ts";
+import { keepAll } from "./keep-all.ts";
 import type { Attempt } from "./task.ts";
 
 export type AttemptInput = {
@@ -37,58 +47,66 @@ const pollPauseMaxMs = 30_000;
 const drawnBytes = 8 * 2 ** 20;
 /** For the poll that asks once more when an attempt's time is up. */
 const lastPollMs = 30_000;
-/** Lost polls after which an expired link is given up. */
-const missesMax = 4;
+
+/** What an attempt came to; the pictures' bytes are nowhere else. */
+type Handover = { pictures: readonly Handed[]; usage: Usage; verdict: Verdict };
 
 /** Drives an attempt to its end and commits it. Throws `Fenced` when the run has lost its task. */
 export async function runAttempt(deps: EngineDeps, run: Run, input: AttemptInput): Promise<void> {
-  const { attempt, channel, permit, promise } = input;
-  let finished: Finished;
+  const { attempt, channel, promise, permit } = input;
+  let handover: Handover;
   try {
-    finished = await drive(deps, run, input);
+    handover = await obtain(deps, run, input);
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     permit.answer(verdictOf(error));
     await commitFailure(deps, run, input, error);
     return;
   }
-  permit.answer(verdictOfAll(finished.pictures));
-  const { pictures, usage } = finished;
-  const isRepeatable = attempt.handle !== null;
-  const keep = (picture: Picture): Promise<Kept> =>
-    keepPicture(deps, run, { picture, channel, promise, isRepeatable });
-  let outputs = await Promise.all(pictures.map(keep));
-  if (outputs.includes("expired")) {
-    const fresh = attempt.handle === null ? null : await askOnceMore(deps, run, input);
-    const again = async (output: Kept, index: number): Promise<Kept> => {
-      const picture = fresh?.pictures[index];
-      return output !== "expired" || picture === undefined ? output : keep(picture);
-    };
-    outputs = await Promise.all(outputs.map(again));
-  }
+  const { pictures, usage, verdict } = handover;
+  permit.answer(verdict);
+  const outputs = await keepAll(deps, run, {
+    pictures,
+    channel,
+    promise,
+    isRepeatable: attempt.handle !== null,
+    askOnceMore: (bounded) => askOnceMore(deps, bounded, input),
+  });
   await commitPictures(deps, run, { ...input, pictures, outputs, usage });
+  await forgetWork(deps, { ...input, pictures, outputs });
+}
+
+/** Apart from what waits for the store: the bytes of an answer are not to wait with it. */
+async function obtain(deps: EngineDeps, run: Run, input: AttemptInput): Promise<Handover> {
+  return handOver(await drive(deps, run, input));
+}
+
+function handOver({ pictures, usage }: Finished): Handover {
+  const handed = pictures.map((picture): Handed => ({ kind: picture.kind, picture }));
+  return { pictures: handed, usage, verdict: verdictOfAll(pictures) };
 }
 
 /**
- * Links that have expired are made anew by a poll, where the vendor does that; null when it has nothing. A
- * poll that is lost is made again: the picture is paid for.
+ * The pictures once more, by a poll, where the vendor does that; null when it has nothing. A poll that is lost is
+ * made again: the pictures are paid for.
  */
 async function askOnceMore(
   deps: EngineDeps,
   run: Run,
   input: AttemptInput,
-): Promise<Finished | null> {
+): Promise<readonly Handed[] | null> {
   if (input.channel.adapter.poll === undefined) return null;
+  const giveUpAt = deps.clock.now() + patienceMs;
   for (let misses = 0; ; misses += 1) {
     try {
       const endsAt = deps.clock.now() + lastPollMs;
       const step = await call(deps, run, input, { verb: "poll", endsAt });
-      return step.status === "done" ? step : null;
+      return step.status === "done" ? handOver(step).pictures : null;
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
-      if (!isPassing(error) || misses >= missesMax) return null;
+      if (!isPassing(error) || deps.clock.now() >= giveUpAt) return null;
     }
-    await pause(deps, run, 1_000 * 2 ** misses);
+    await pause(deps, run, Math.min(pollPauseMaxMs, 1_000 * 2 ** misses));
   }
 }
 

@@ -12,6 +12,8 @@ import { jitter } from "../lib/random.ts";
 import type { Random } from "../lib/random.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
+import type { Outage } from "../storage/outage.ts";
+import type { Spool } from "../storage/spool.ts";
 import { StorageError } from "../storage/storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { EndingPorts } from "./finish.ts";
@@ -34,6 +36,11 @@ export type EngineDeps = EndingPorts & {
   watch: Watch;
   /** Bounds the reference bytes in memory while requests to vendors are built. */
   requestBytes: Gate;
+  /** The same for pictures on their way into the store. */
+  storeBytes: Gate;
+  /** Where finished pictures wait while the store takes nothing. */
+  spool: Pick<Spool, "write" | "read" | "remove" | "isFilling">;
+  outage: Outage;
 };
 
 /** One task in the hands of this worker. */
@@ -82,6 +89,21 @@ export async function pause(deps: Pick<EngineDeps, "clock">, run: Run, ms: numbe
   if (run.signal.aborted) throw new Fenced(run.task.id);
 }
 
+/** `work` with the run as it is until the task's deadline, which calls it off too. */
+export async function untilDeadline<T>(
+  { clock }: Pick<EngineDeps, "clock">,
+  run: Run,
+  work: (bounded: Run) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const cancel = clock.after(run.task.deadlineAt - clock.now(), () => late.abort());
+  try {
+    return await work({ ...run, signal: AbortSignal.any([run.signal, late.signal]) });
+  } finally {
+    cancel();
+  }
+}
+
 const outlastPauseMs = 1_000;
 
 /**
@@ -95,6 +117,8 @@ export async function outlast<T>(deps: EngineDeps, run: Run, work: () => Promise
     } catch (error) {
       if (error instanceof StorageError) {
         deps.log.error({ err: error, task: run.task.id }, "the storage failed; trying again");
+        // Others may know that it takes nothing: then it is asked on behalf of all.
+        await deps.outage.untilOver(run.signal);
       } else if (!(error instanceof AppError)) {
         throw error;
       }

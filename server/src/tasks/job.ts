@@ -10,7 +10,7 @@ import type { Attempt, Task } from "./task.ts";
 
 /** What an attempt asks of its upstream: a pure function of the task's rows. */
 export function createJob(
-  deps: { catalogue: Catalogue; storage: Storage },
+  deps: { catalogue: Catalogue; storage: Pick<Storage, "read"> },
   task: Task,
   attempt: Attempt,
   { references, mask }: TaskReferences,
@@ -60,7 +60,7 @@ export function createPromise(
   };
 }
 
-function readerOf(storage: Storage, row: ReferenceRow): ReferencePicture {
+function readerOf(storage: Pick<Storage, "read">, row: ReferenceRow): ReferencePicture {
   return {
     contentType: row.content_type as ReferencePicture["contentType"],
     width: row.width,

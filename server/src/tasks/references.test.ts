@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
@@ -22,7 +24,10 @@ import { insertUpload, loadReferences } from "../images/store.ts";
 import { systemRandom } from "../lib/random.ts";
 import { dayMs, minuteMs, secondMs } from "../lib/time.ts";
 import type { Job } from "../providers/adapter.ts";
+import { createDiskStorage } from "../storage/disk.ts";
 import { objectName } from "../storage/names.ts";
+import { StorageError } from "../storage/storage.ts";
+import type { Storage } from "../storage/storage.ts";
 
 const funds = 100_000_000;
 
@@ -62,7 +67,66 @@ async function loadRows(engine: TestEngine, taskId: string) {
   return loadReferences(engine.db.read, engine.caller.accountId, taskId);
 }
 
+/** A folder that can be taken away. */
+async function createLosableStorage(t: TestContext) {
+  const folder = await mkdtemp(join(tmpdir(), "darkroom-references-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const whole = createDiskStorage({ folder, random: systemRandom });
+  const state = { isAway: false };
+  const storage: Storage = {
+    ...whole,
+    read: (name) =>
+      state.isAway ? Promise.reject(new StorageError("the store is away")) : whole.read(name),
+  };
+  return { storage, state };
+}
+
 onEachEngine((_name, open) => {
+  test("while the store is away a request that needs its references waits, and is sent once", async (t) => {
+    const server = await startServer(t);
+    const url = server.serve("/red.png", await paint(colours.red));
+    const { storage, state } = await createLosableStorage(t);
+    let sent = 0;
+    const look = async (job: Job): Promise<void> => {
+      await readAll(job);
+      sent += 1;
+    };
+    const submit = { ...watched(look, delivered()), hangs: true };
+    await using engine = await open({ storage, vendors: [createVendor({ submit })] });
+    const id = await engine.submit({ image_urls: [url] });
+    state.isAway = true;
+    await engine.start();
+    await engine.run(() => engine.vendor.countOf("submit") === 1);
+    await engine.pass(30 * secondMs);
+    assert.deepEqual([sent, (await engine.find(id)).state], [0, "processing"]);
+    state.isAway = false;
+    await engine.untilEnded(id);
+    assert.equal((await engine.read(id)).status, "completed");
+    assert.equal(sent, 1);
+    await engine.checkLedger();
+  });
+
+  test("a stop while the store is away sends nothing, and the task is made after the next start", async (t) => {
+    const server = await startServer(t);
+    const url = server.serve("/red.png", await paint(colours.red));
+    const { storage, state } = await createLosableStorage(t);
+    const look = async (job: Job): Promise<void> => void (await readAll(job));
+    const submit = { ...watched(look, delivered()), hangs: true };
+    await using engine = await open({ storage, vendors: [createVendor({ submit })] });
+    const id = await engine.submit({ image_urls: [url] });
+    state.isAway = true;
+    const life = await engine.start();
+    await engine.run(() => engine.vendor.countOf("submit") === 1);
+    await engine.pass(secondMs);
+    await life.stop();
+    assert.equal((await engine.attempts(id))[0]?.state, "failed");
+    state.isAway = false;
+    await engine.start();
+    await engine.untilEnded(id);
+    assert.equal((await engine.read(id)).status, "completed");
+    await engine.checkLedger();
+  });
+
   test("references are ours, with their rows committed, before the first attempt", async (t) => {
     const server = await startServer(t);
     const pictures = [await paint(colours.red), await paint(colours.blue, 4, 9)];

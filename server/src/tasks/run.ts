@@ -1,12 +1,14 @@
 /** One claimed task, driven until it ends, is parked, or is no longer this worker's. */
 import type { Channel } from "../channels/channel.ts";
 import { must } from "../lib/errors.ts";
+import type { Storage } from "../storage/storage.ts";
 import { runAttempt } from "./attempt.ts";
 import { commitOrphan } from "./attempt-end.ts";
 import { beginAttempts } from "./begin.ts";
 import type { Begun } from "./begin.ts";
-import { commitStep } from "./engine.ts";
+import { commitStep, Fenced, outlast } from "./engine.ts";
 import type { EngineDeps, Run } from "./engine.ts";
+import { OwnFailure } from "./failure.ts";
 import { endingPorts, endSlots } from "./finish.ts";
 import { createJob, createPromise } from "./job.ts";
 import { planTask } from "./plan.ts";
@@ -172,7 +174,12 @@ async function continueAttempt(
     await runAttempt(deps, run, {
       attempt,
       channel,
-      job: createJob(deps, run.task, attempt, context.references),
+      job: createJob(
+        { ...deps, storage: waitForReads(deps, run) },
+        run.task,
+        attempt,
+        context.references,
+      ),
       promise: createPromise(deps, run.task, context.references),
       earlier,
       resumed: permit === null,
@@ -181,6 +188,23 @@ async function continueAttempt(
   } finally {
     breaker.answer("silent");
   }
+}
+
+/**
+ * References as they are read while a request is built: a store that is away is waited for, because the attempt
+ * is committed as sent, and nobody could tell later that nothing has left.
+ */
+function waitForReads(deps: EngineDeps, run: Run): Pick<Storage, "read"> {
+  return {
+    read: async (name) => {
+      try {
+        return await outlast(deps, run, () => deps.storage.read(name));
+      } catch (error) {
+        if (!(error instanceof Fenced)) throw error;
+        throw new OwnFailure("unavailable", "the submit was called off before it was sent");
+      }
+    },
+  };
 }
 
 /** Fails those of the slots that are still open: a cancellation may have ended some of them meanwhile. */

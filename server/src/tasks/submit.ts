@@ -31,7 +31,7 @@ import { createTasks, inProgress, replay } from "./create.ts";
 import type { CreateInput, CreateResult } from "./create.ts";
 import { findIdempotency } from "./idempotency-store.ts";
 import { loadPricesInForce } from "./prices-in-force.ts";
-import { loadWarnings } from "./store.ts";
+import { findTask, loadWarnings } from "./store.ts";
 import { laneOf } from "./task.ts";
 import type { NewTask } from "./task.ts";
 import type { Overload } from "./overload.ts";
@@ -73,6 +73,7 @@ type Pending = {
   caller: Caller;
   submit: Submit;
   model: Model;
+  lane: string;
   taskId: string;
   body: BodyReferences;
   idempotency: IdempotencyRow | null;
@@ -83,6 +84,8 @@ const standardTier: readonly Tier[] = ["standard"];
 const bothTiers: readonly Tier[] = ["standard", "official"];
 
 const batchMax = 64;
+/** SQLite has one writer. On PostgreSQL one list is stored while the next is gathered, priced and sent. */
+const runsMax = { sqlite: 1, postgres: 2 } as const;
 const waitingMax = 4_096;
 const twinWaitMs = 2_000;
 
@@ -90,6 +93,7 @@ export function createSubmitter(deps: SubmitDeps): SubmitTask {
   const batch = createBatch<Pending, CreateResult>({
     sizeMax: batchMax,
     waitingMax,
+    runsMax: runsMax[deps.db.dialect],
     full: () =>
       new AppError("overloaded", "too many requests arrive at once; try again shortly", {
         retryAfterSeconds: 1,
@@ -112,14 +116,15 @@ async function submitTask(
 
   const checked = checkSubmit(deps, caller, input.body);
   const { model, submit } = checked instanceof Promise ? await checked : checked;
-  const backlog = deps.overload.checkBacklog(laneOf(model.id, caller.mode), caller.accountId);
+  const lane = laneOf(model.id, caller.mode);
+  const backlog = deps.overload.checkBacklog(lane, caller.accountId);
   if (backlog !== null) await backlog.catch((error: unknown) => throwForRetry(error, input));
 
   const taken = takeBodyReferences(deps, { caller, model, submit });
   const body = taken instanceof Promise ? await taken : taken;
   const taskId = deps.ids("task");
   const idempotency = toIdempotencyRow(deps, input, taskId);
-  const pending = { caller, submit, model, taskId, body, idempotency };
+  const pending = { caller, submit, model, lane, taskId, body, idempotency };
   const result = await create(deps, batch, pending);
   // A transaction that was run again after an unclear commit meets its own key: this is its task.
   const isOurs = result.kind === "replayed" && result.taskId === taskId;
@@ -164,10 +169,11 @@ function tiersOf({ prices }: Model, { request }: Submit): readonly Tier[] {
 
 /** Of twins whose first was refused one is decided a round; past its time the others are told to come again. */
 async function create(
-  { clock }: SubmitDeps,
+  deps: SubmitDeps,
   batch: Batch<Pending, CreateResult>,
   pending: Pending,
 ): Promise<CreateResult> {
+  const { clock } = deps;
   const patientUntil = clock.monotonic() + twinWaitMs;
   try {
     for (;;) {
@@ -177,8 +183,16 @@ async function create(
   } catch (error) {
     // An `AppError` is certain: nothing was committed.
     if (error instanceof AppError) return { kind: "refused", error: nameForRetry(error, pending) };
+    // A database that crashed after a COMMIT may not say what became of it; the task's own row does.
+    if (await isThere(deps, pending)) return { kind: "created" };
     throw error;
   }
+}
+
+async function isThere({ db }: SubmitDeps, { caller, taskId }: Pending): Promise<boolean> {
+  const task = await findTask(db.read, caller.accountId, taskId).catch(() => null);
+  if (task !== null) await db.durable();
+  return task !== null;
 }
 
 function assertAccepting({ overload }: SubmitDeps, input: SubmitInput): void {
@@ -319,9 +333,7 @@ async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise
   const created = await commitAll(deps, inputs, now);
   // The next list gathers while the disk syncs this one: larger lists cost less a task than more syncs gain.
   await deps.db.durable();
-  for (const lane of new Set(pending.map(({ model, caller }) => laneOf(model.id, caller.mode)))) {
-    deps.watch.ready(lane);
-  }
+  for (const lane of new Set(pending.map((one) => one.lane))) deps.watch.ready(lane);
   let next = 0;
   return results.map((result) => result ?? must(created[next++], "a result for every submit"));
 }
@@ -343,7 +355,7 @@ async function commitAll(
 
 function toCreateInput(
   deps: SubmitDeps,
-  { caller, submit, taskId, body, idempotency }: Pending,
+  { caller, submit, lane, taskId, body, idempotency }: Pending,
   price: ReturnType<typeof quote>,
   now: number,
 ): CreateInput {
@@ -352,6 +364,7 @@ function toCreateInput(
     accountId: caller.accountId,
     keyId: caller.keyId,
     mode: caller.mode,
+    lane,
     stored: { request: submit.request, references: body.references, mask: body.mask },
     warnings: submit.warnings,
     price,

@@ -10,7 +10,6 @@ import {
   loadOutputs,
   loadReferences,
 } from "../images/store.ts";
-import type { DueObject } from "../images/store.ts";
 import type { Log } from "../lib/log.ts";
 import { createLoop } from "../lib/loop.ts";
 import type { Loop } from "../lib/loop.ts";
@@ -50,29 +49,34 @@ export async function sweep(deps: SweepDeps): Promise<boolean> {
   return counts.some((count) => count >= batchMax);
 }
 
-/** Bytes go first: a row without bytes is harmless, bytes without a row would stay for ever. */
+/** Bytes go first: a row without bytes is harmless, bytes without a row would stay for long. */
 async function sweepObjects(deps: SweepDeps): Promise<number> {
   const { db, clock } = deps;
   const due = await loadDueObjects(db.read, clock.now(), batchMax);
-  let removed = 0;
-  for (const batch of chunksOf(due)) {
-    const gone: DueObject[] = [];
-    for (const entry of batch) if (await remove(deps, entry.object)) gone.push(entry);
-    await db.transaction((tx) => forgetObjects(tx, gone));
-    removed += gone.length;
-  }
-  return removed;
+  const left = await removeAll(
+    deps,
+    due.map(({ object }) => object),
+  );
+  const gone = due.filter(({ object }) => !left.has(object));
+  for (const batch of chunksOf(gone)) await db.transaction((tx) => forgetObjects(tx, batch));
+  return gone.length;
 }
 
-/** False when the object is still there: one that cannot be removed must not stop the sweep of the others. */
-async function remove({ storage, log }: SweepDeps, object: string): Promise<boolean> {
+/** Gives those that are still there: objects that cannot be removed must not stop the sweep of the others. */
+async function removeAll(
+  { storage, log }: SweepDeps,
+  objects: readonly string[],
+): Promise<ReadonlySet<string>> {
+  if (objects.length === 0) return new Set();
   try {
-    await storage.remove(object);
-    return true;
+    const left = await storage.removeMany(objects);
+    if (left.length > 0)
+      log.error({ left }, "objects could not be removed; they are tried again later");
+    return new Set(left);
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
-    log.error({ err: error, object }, "an object could not be removed; it is tried again later");
-    return false;
+    log.error({ err: error }, "objects could not be removed; they are tried again later");
+    return new Set(objects);
   }
 }
 
@@ -86,8 +90,7 @@ async function sweepTasks(deps: SweepDeps): Promise<number> {
   const due = await loadEndedBefore(db.read, { before: now - retentionMs, now }, batchMax);
   let removed = 0;
   for (const batch of chunksOf(due)) {
-    const gone: TaskRef[] = [];
-    for (const task of batch) if (await removeObjects(deps, task)) gone.push(task);
+    const gone = await removeObjects(deps, batch);
     await db.transaction(async (tx) => {
       for (const task of gone) {
         await deletePictureRows(tx, task.accountId, task.id);
@@ -99,12 +102,12 @@ async function sweepTasks(deps: SweepDeps): Promise<number> {
   return removed;
 }
 
-async function removeObjects(deps: SweepDeps, task: TaskRef): Promise<boolean> {
-  let all = true;
-  for (const object of await loadRemainingObjects(deps.db.read, task)) {
-    if (!(await remove(deps, object))) all = false;
-  }
-  return all;
+/** The tasks of which no bytes are left. */
+async function removeObjects(deps: SweepDeps, tasks: readonly TaskRef[]): Promise<TaskRef[]> {
+  const remaining = new Map<TaskRef, string[]>();
+  for (const task of tasks) remaining.set(task, await loadRemainingObjects(deps.db.read, task));
+  const left = await removeAll(deps, [...remaining.values()].flat());
+  return tasks.filter((task) => !remaining.get(task)?.some((object) => left.has(object)));
 }
 
 /** Objects of an ended task whose bytes have not gone before. */

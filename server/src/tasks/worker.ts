@@ -110,6 +110,8 @@ async function claimReady(state: State, signal: AbortSignal): Promise<void> {
   for (const lane of lanes) {
     const room = Math.min(startingMax, options.tasksMax - state.runs.size);
     if (room <= 0) return;
+    // New pictures could soon not be kept; what is under way may be paid for, and is looked after.
+    if (deps.spool.isFilling && lane !== resumeLane) continue;
     const limit = Math.min(room, await countPlaces(deps, lane));
     // Looked at again as soon as this process frees a place; places that others free are seen by the timer.
     if (limit < room) state.full.add(lane);

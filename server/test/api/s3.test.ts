@@ -1,9 +1,13 @@
 /** The whole gateway with its pictures in a bucket. */
 import assert from "node:assert/strict";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
+import { must } from "../../src/lib/errors.ts";
 import { startGateway } from "../support/app.ts";
+import { until } from "../support/client.ts";
 import { colours, paintPlain } from "../support/pictures.ts";
 import { startS3Server } from "../support/s3-server.ts";
 
@@ -37,20 +41,34 @@ for (const downloads of ["redirect", "stream"] as const) {
   });
 }
 
-test("while the bucket is away a finished picture waits, and is delivered when it is back", async (t) => {
-  const { server, client } = await setup(t, "redirect");
-  let refused = 0;
-  server.fault.choose = (request) => {
-    if (!request.startsWith("PUT ") || refused >= 5) return null;
-    refused += 1;
-    return { kind: "refuse", status: 503, code: "SlowDown" };
-  };
-  const task = await client.run(body);
+test("while the bucket is away a finished picture waits in a file, and is delivered when it is back", async (t) => {
+  const { server, gateway, client } = await setup(t, "redirect");
+  server.fault.choose = () => ({ kind: "refuse", status: 503, code: "SlowDown" });
+  const { id } = await client.accept(body);
+  const waiting = await until(
+    () => listSpool(gateway.folder),
+    (files) => files.length === 1,
+  );
+  const { size } = await stat(must(waiting[0], "a file"));
+  const numbers = await (await fetch(`${gateway.origin}/metrics`)).text();
+  assert.match(numbers, new RegExp(`^darkroom_spool_bytes ${size}$`, "m"));
+  assert.equal((await client.read(id)).status, "processing");
+  server.fault.choose = () => null;
+  const task = await client.wait(id);
   assert.equal(task.status, "completed", JSON.stringify(task.error));
-  assert.equal(refused, 5);
   assert.equal((await fetch(task.result!.images[0]!.url[0]!)).status, 200);
-  assert.equal((await server.listKeys()).length, 1);
+  assert.deepEqual(await listSpool(gateway.folder), []);
+  // The check that found the bucket back is one small object of its own.
+  assert.equal((await server.listKeys()).length, 2);
 });
+
+/** Paths of what waits in the spool of a data folder. */
+async function listSpool(folder: string): Promise<string[]> {
+  const options = { recursive: true, withFileTypes: true } as const;
+  const entries = await readdir(join(folder, "spool"), options).catch(() => []);
+  const files = entries.filter((entry) => entry.isFile() && !entry.name.includes(".lock"));
+  return files.map(({ parentPath, name }) => join(parentPath, name));
+}
 
 test("while the bucket is away, readiness fails and what needs it is 503", async (t) => {
   const { server, client } = await setup(t, "redirect");

@@ -20,6 +20,18 @@ export type StorageSetup = {
   breakWrites: () => Promise<void>;
 };
 
+/** Every page, one after the other. */
+async function listAll(storage: Storage) {
+  const found: { name: string; modifiedAt: number }[] = [];
+  let after: string | null = null;
+  do {
+    const { objects, next } = await storage.list(after);
+    found.push(...objects);
+    after = next;
+  } while (after !== null);
+  return found;
+}
+
 export function storageConformance(
   name: string,
   setup: (t: TestContext) => Promise<StorageSetup>,
@@ -102,6 +114,34 @@ export function storageConformance(
       assert.deepEqual(await storage.removeMany([]), []);
       for (const object of names.slice(1)) assert.equal(await storage.stat(object), null);
       assert.equal(String(await storage.read(kept)), kept);
+    });
+
+    test("every object is listed once with its time, and what else lies there is not", async (t) => {
+      const { storage } = await setup(t);
+      const names = Array.from({ length: 12 }, () => objectName(systemRandom));
+      const before = Date.now();
+      for (const object of names) await storage.put(object, Buffer.from(object));
+      await storage.check();
+      await storage.claim("a1");
+      await storage.remove(names[0]!);
+      const listed = await listAll(storage);
+      for (const { name: object } of listed) assert.match(object, /^[a-z2-7]{32}$/);
+      const times = new Map(listed.map((one) => [one.name, one.modifiedAt]));
+      assert.equal(times.size, listed.length);
+      assert.ok(!times.has(names[0]!));
+      for (const object of names.slice(1)) {
+        // A store's clock is its own, and some tell whole seconds.
+        assert.ok(Math.abs(times.get(object)! - before) < 5 * 60_000, `${times.get(object)}`);
+      }
+    });
+
+    test("a store tells of every installation that has claimed it, and claims may be repeated", async (t) => {
+      const { storage } = await setup(t);
+      const [first, second] = [1, 2].map(() => systemRandom.bytes(8).toString("hex"));
+      const owners = await storage.claim(first!);
+      assert.ok(owners.includes(first!) && !owners.includes(second!));
+      assert.deepEqual(await storage.claim(first!), owners);
+      assert.deepEqual((await storage.claim(second!)).toSorted(), [...owners, second!].toSorted());
     });
 
     test("a range holds exactly its bytes, both ends included", async (t) => {

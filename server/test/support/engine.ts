@@ -23,6 +23,7 @@ import { createBreakers } from "../../src/channels/breaker.ts";
 import { createChannels } from "../../src/channels/channels.ts";
 import { createConnector } from "../../src/channels/connect.ts";
 import type { Database } from "../../src/db/database.ts";
+import { lockFolder } from "../../src/db/folder-lock.ts";
 import type { Mode } from "../../src/db/schema.ts";
 import { createPictureProcesses } from "../../src/images/processes.ts";
 import type { PictureProcesses } from "../../src/images/picture.ts";
@@ -35,14 +36,17 @@ import type { JsonObject } from "../../src/lib/json.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { systemRandom } from "../../src/lib/random.ts";
 import type { Random } from "../../src/lib/random.ts";
+import type { Clock } from "../../src/lib/time.ts";
 import { dayMs, hourMs, minuteMs, systemClock } from "../../src/lib/time.ts";
 import { createVault } from "../../src/lib/vault.ts";
 import { createCatalogue } from "../../src/models/catalogue.ts";
 import type { Language } from "../../src/models/model.ts";
 import { createDiskStorage } from "../../src/storage/disk.ts";
-import type { DiskStorage } from "../../src/storage/disk.ts";
 import { createLinks } from "../../src/storage/links.ts";
 import type { Links } from "../../src/storage/links.ts";
+import { createOutage } from "../../src/storage/outage.ts";
+import { createSpool } from "../../src/storage/spool.ts";
+import type { Storage } from "../../src/storage/storage.ts";
 import { loadAttempts } from "../../src/tasks/attempt-store.ts";
 import { cancelTask } from "../../src/tasks/cancel.ts";
 import type { EngineDeps } from "../../src/tasks/engine.ts";
@@ -90,6 +94,13 @@ export type EngineOptions = {
   overload?: Pick<Overload, "assertAccepting" | "checkBacklog">;
   /** Bounds the reference bytes in memory. */
   requestBytesMax?: number;
+  /** Where pictures are kept; a folder without it. Closed by the test. */
+  storage?: Storage;
+  /** Bounds the pictures on their way into the storage. */
+  storeBytesMax?: number;
+  /** Bounds the pictures that wait for the storage, in files and in memory. */
+  spoolBytesMax?: number;
+  spoolMemoryBytesMax?: number;
   pictures?: PictureProcesses;
 };
 
@@ -111,9 +122,11 @@ export type TestEngine = AsyncDisposable & {
   db: Database;
   clock: TestClock;
   vendor: Vendor;
-  storage: DiskStorage;
+  storage: Storage;
   /** Folder of the storage; not made before its first object. */
   folder: string;
+  /** Folder of what waits for the storage; not made before the first picture waits. */
+  spoolFolder: string;
   caller: Caller;
   /** An absolute link of our own to a stored PNG. */
   linkTo(object: string, expiresAtMs: number): string;
@@ -168,6 +181,7 @@ type Parts = {
   deps: EngineDeps;
   lives: Set<Life>;
   caller: Caller;
+  spoolFolder: string;
 };
 
 async function openEngine(test: TestDatabase, options: EngineOptions): Promise<TestEngine> {
@@ -181,7 +195,8 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
     resolve: () => Promise.reject(new Error("no names in tests")),
     clock: systemClock,
   });
-  const storage = createDiskStorage({ folder, random: systemRandom });
+  const spoolFolder = `${folder}.spool`;
+  const storage = options.storage ?? createDiskStorage({ folder, random: systemRandom });
   const { deps, unsynced, commits } = createDeps({
     test,
     activity,
@@ -189,10 +204,11 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
     egress,
     vendors,
     options,
+    spoolFolder,
   });
   const createCaller = createCallers(deps);
   const caller = await createCaller({ mode: options.mode ?? "live", ...options.key });
-  const parts: Parts = { options, test, activity, deps, lives: new Set(), caller };
+  const parts: Parts = { options, test, activity, deps, lives: new Set(), caller, spoolFolder };
   const funds = options.funds ?? 100_000_000;
   if (funds > 0) await addFunds(deps, caller.accountId, funds);
   return {
@@ -201,6 +217,7 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
     vendor,
     storage,
     folder,
+    spoolFolder,
     caller,
     deps,
     commits,
@@ -218,6 +235,7 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
       await activity.rest();
       await egress.close();
       await rm(folder, { recursive: true, force: true });
+      await rm(spoolFolder, { recursive: true, force: true });
     },
   };
 }
@@ -225,10 +243,11 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
 type DepsParts = {
   test: TestDatabase;
   activity: Activity;
-  storage: DiskStorage;
+  storage: Storage;
   egress: Egress;
   vendors: readonly Vendor[];
   options: EngineOptions;
+  spoolFolder: string;
 };
 
 function createDeps(parts: DepsParts): { deps: EngineDeps } & SyncCounts {
@@ -268,8 +287,30 @@ function createDeps(parts: DepsParts): { deps: EngineDeps } & SyncCounts {
       nudge: () => undefined,
     }),
     requestBytes: createGate(options.requestBytesMax ?? 128 * 2 ** 20),
+    ...createIntake(parts, test.clock),
   };
   return { deps, commits: synced.commits, unsynced: synced.unsynced };
+}
+
+type IntakeParts = Pick<DepsParts, "activity" | "storage" | "options" | "spoolFolder">;
+
+/** What a process has of its own between vendors and the storage. */
+function createIntake({ activity, storage, options, spoolFolder }: IntakeParts, clock: Clock) {
+  const log = createLog("silent");
+  const spool = createSpool({
+    folder: spoolFolder,
+    bytesMax: options.spoolBytesMax ?? 2 ** 30,
+    memoryBytesMax: options.spoolMemoryBytesMax ?? 0,
+    random: systemRandom,
+    log,
+    readDiskRoom: () => Promise.resolve(null),
+    lock: lockFolder,
+  });
+  return {
+    storeBytes: createGate(options.storeBytesMax ?? 128 * 2 ** 20),
+    spool: trackAll(activity, spool),
+    outage: createOutage({ storage: trackAll(activity, storage), clock, log }),
+  };
 }
 
 const base = "http://darkroom.test";
@@ -390,9 +431,14 @@ type Begin = { tasksMax?: number; another?: boolean };
 
 async function startLife(parts: Parts, { tasksMax = 100, another = false }: Begin): Promise<Life> {
   const mortal = { isDead: false, isCutOff: false };
+  const clock = createMortalClock(parts.test.clock, mortal);
+  const { spool, ...intake } = createIntake({ ...parts, storage: parts.deps.storage }, clock);
+  await spool.sweep();
   const deps: EngineDeps = {
     ...parts.deps,
-    clock: createMortalClock(parts.test.clock, mortal),
+    ...intake,
+    spool,
+    clock,
     db: createMortalDatabase(parts.deps.db, mortal),
     watch: another ? createWatch() : parts.deps.watch,
   };
@@ -411,6 +457,7 @@ async function startLife(parts: Parts, { tasksMax = 100, another = false }: Begi
     stop: async () => {
       await worker.stop();
       await rescue.stop();
+      await spool.close();
     },
   };
   parts.lives.add(life);

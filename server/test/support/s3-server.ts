@@ -59,6 +59,10 @@ type Store = {
   putMetadata(bucket: string, key: string, metadata: object, md5: string): Promise<void>;
   putObject(object: StoredObject): Promise<{ size: number; md5: string }>;
   getObject(bucket: string, key: string, options?: { end?: unknown }): Promise<unknown>;
+  listObjects(
+    bucket: string,
+    options: { prefix: string },
+  ): Promise<{ objects: { key: string; lastModifiedDate: Date }[] }>;
   putPart(
     bucket: string,
     uploadId: string,
@@ -190,15 +194,38 @@ async function readBody(content: Readable): Promise<Buffer> {
 
 function answer(exchange: Exchange, store: Store): void {
   const { request, reply, pass } = exchange;
-  const id = new URL(request.url ?? "/", "http://s3").searchParams.get("uploadId");
+  const { searchParams } = new URL(request.url ?? "/", "http://s3");
+  const id = searchParams.get("uploadId");
   const upload = join(store.getResourcePath(bucket, undefined, "uploads"), id ?? "none");
   if (!isSigned(request)) refuse(request, reply, { status: 403, code: "SignatureDoesNotMatch" });
+  else if (searchParams.get("list-type") === "2") void answerList(reply, store, searchParams);
   else if (id === null) pass(request, reply);
   else if (!existsSync(upload)) refuse(request, reply, { status: 404, code: "NoSuchUpload" });
   else if (request.method === "DELETE") {
     rmSync(upload, { recursive: true });
     reply.writeHead(204).end();
   } else pass(request, reply);
+}
+
+/** S3rver makes its tokens of further pages with a cipher that Node no longer has. */
+async function answerList(
+  reply: ServerResponse,
+  store: Store,
+  query: URLSearchParams,
+): Promise<void> {
+  const { objects } = await store.listObjects(bucket, { prefix: query.get("prefix") ?? "" });
+  const after = query.get("start-after") ?? "";
+  const found = objects
+    .filter(({ key }) => key > after)
+    .toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const page = found.slice(0, Number(query.get("max-keys") ?? 1_000));
+  const entries = page.map(
+    ({ key, lastModifiedDate }) =>
+      `<Contents><Key>${key}</Key><LastModified>${lastModifiedDate.toISOString()}</LastModified></Contents>`,
+  );
+  const isCut = `<IsTruncated>${page.length < found.length}</IsTruncated>`;
+  reply.writeHead(200, { "content-type": "application/xml" });
+  reply.end(`<ListBucketResult>${isCut}${entries.join("")}</ListBucketResult>`);
 }
 
 type Exchange = { request: IncomingMessage; reply: ServerResponse; pass: RequestListener };

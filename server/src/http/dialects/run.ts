@@ -13,10 +13,10 @@ import type { Catalogue } from "../../models/catalogue.ts";
 import type { Warning } from "../../models/model.ts";
 import type { Links } from "../../storage/links.ts";
 import type { Storage } from "../../storage/storage.ts";
+import type { SubmitTask } from "../../tasks/submit.ts";
 import type { Auth } from "../auth.ts";
 import type { EventStreams } from "../event-streams.ts";
 import { admitSubmit } from "../generations.ts";
-import type { SubmitTask } from "../generations.ts";
 import { parseIdempotencyKey, replayedHeader } from "../idempotency.ts";
 import { callerOf } from "../request.ts";
 import type { WaitForTask } from "../tasks.ts";
@@ -69,7 +69,6 @@ export async function startTasks(
       // A key stands for one task, so that each part of a request needs a scope of its own.
       idempotency:
         key === null ? null : { route: part === 0 ? route : `${route} ${part + 1}`, key, digest },
-      requestId: request.id,
       admit: () => admitSubmit(deps.auth, { caller, body, reply }),
     }),
   );
