@@ -21,7 +21,11 @@ test(
       killsMax: Number.POSITIVE_INFINITY,
       pauseMs: 420,
       // The next try of a webhook is half a minute away, and to give a worker up takes as long.
-      spared: ["let the receiver fail", "freeze a worker until it is given up"],
+      spared: [
+        "let the receiver fail",
+        "freeze a worker until it is given up",
+        "kill a worker again and again",
+      ],
       deadlineSeconds: 60,
       log: (line) => t.diagnostic(line),
     });

@@ -24,7 +24,7 @@ import { connectionsOf, createCluster } from "./cluster.ts";
 import type { Cluster } from "./cluster.ts";
 import { startFront } from "./front.ts";
 import { wreakHavoc } from "./havoc.ts";
-import type { DeedName, HavocReport } from "./havoc.ts";
+import type { DeedName, HavocReport, Progress } from "./havoc.ts";
 import { judge } from "./judge.ts";
 import { createMenu, markPattern } from "./menu.ts";
 import { letTimePass, startWorld } from "./world.ts";
@@ -58,6 +58,7 @@ const lookEveryMs = 250;
 /** A task's grace after its deadline, the longest lease of a delivery, and the pause of an origin that failed. */
 const drainGraceMs = 150_000;
 const picturesFetchedMax = 40;
+const tellEveryMs = 30_000;
 
 type Run = {
   options: ChaosOptions;
@@ -163,7 +164,13 @@ async function runThrough(run: Run): Promise<ChaosReport> {
   const { options, world, cluster, load, dice } = run;
   const begun = systemClock.monotonic();
   await systemClock.sleep(calmMs);
-  const havoc = await wreakHavoc({ spared: [], ...options, world, cluster, dice: dice.fork() });
+  const progress: Progress = { kills: 0 };
+  const over = new AbortController();
+  const telling = tellProgress(run, progress, over.signal);
+  const site = { world, cluster, dice: dice.fork(), progress };
+  const havoc = await wreakHavoc({ spared: [], ...options, ...site });
+  over.abort();
+  await telling;
   options.log("all is healed");
   await cluster.untilReady();
   await load.stop();
@@ -175,6 +182,7 @@ async function runThrough(run: Run): Promise<ChaosReport> {
   const unreadable = await fetchPictures(run);
   const seconds = Math.round((systemClock.monotonic() - begun) / 1_000);
   await cluster.stop();
+  const doctor = await askDoctor(run);
   const { problems, counts } = judge({
     orders: load.orders,
     books: await readBooks(world.postgres.url),
@@ -189,25 +197,64 @@ async function runThrough(run: Run): Promise<ChaosReport> {
       ...problems,
       ...unreadable,
       ...(await findOffences(world.postgres.url)),
-      ...(await askDoctor(run)),
+      ...doctor.problems,
     ],
     facts: {
       seed: options.seed,
       ...describe(run, havoc),
       ...counts,
+      ledger: doctor.ledger,
       drainedMs,
       seconds,
     },
   };
 }
 
-function describe({ cluster, load, world }: Run, { kills, deeds }: HavocReport): object {
+/** So that a long run shows early whether anything comes of it. */
+async function tellProgress(
+  { options, cluster, load }: Run,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await systemClock.sleep(tellEveryMs, signal);
+    if (signal.aborted) return;
+    const told = [
+      `${progress.kills} kills`,
+      `${load.orders.length} orders`,
+      `${countEnded(load)} ended`,
+      `${countTakeovers(cluster)} takeovers`,
+      `${cluster.problems.length + load.problems.length} problems`,
+    ];
+    options.log(`so far ${told.join(", ")}`);
+  }
+}
+
+function countEnded({ orders }: Load): number {
+  return orders.filter(({ ended }) => ended !== null).length;
+}
+
+function countTakeovers({ members }: Cluster): number {
+  return members.reduce(
+    (sum, { takeovers, process }) => sum + takeovers + (process?.takeovers() ?? 0),
+    0,
+  );
+}
+
+function describe(
+  { cluster, load, world }: Run,
+  { kills, killsByKind, deeds }: HavocReport,
+): object {
   const { requests, lost, comeBack, replayed } = load.counts;
+  const startsMs = cluster.startsMs.toSorted((a, b) => a - b);
   return {
     kills,
+    killsByKind,
     deeds,
     lives: cluster.members.map(({ lives }) => lives).join(" "),
     exits: cluster.exits,
+    takeovers: countTakeovers(cluster),
+    startMs: { median: startsMs[startsMs.length >> 1], longest: startsMs.at(-1) },
     orders: load.orders.length,
     requests,
     withoutReply: lost,
@@ -269,13 +316,13 @@ async function fetchPictures({ load, dice }: Run): Promise<string[]> {
 const program = resolve(import.meta.dirname, "../../src/main.ts");
 
 /** The gateway's own opinion, from the command that operators use. */
-async function askDoctor({ operator }: Run): Promise<string[]> {
+async function askDoctor({ operator }: Run): Promise<{ problems: string[]; ledger: unknown }> {
   const child = spawn(process.execPath, [program, "doctor", "--json"], {
     env: { PATH: process.env["PATH"] ?? "", ...operator },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  if (output === "") return [`doctor printed nothing: ${errors}`];
+  if (output === "") return { problems: [`doctor printed nothing: ${errors}`], ledger: null };
   const told = JSON.parse(output) as {
     ok: boolean;
     ledger: { ok: boolean; entries: number };
@@ -284,5 +331,6 @@ async function askDoctor({ operator }: Run): Promise<string[]> {
   // A count that had to be set right is one that had been wrong.
   const places = told.checks.find(({ check }) => check === "places");
   const isWell = told.ok && told.ledger.ok && told.ledger.entries > 0 && places?.state === "ok";
-  return isWell ? [] : [`doctor finds: ${JSON.stringify(told)}`];
+  const problems = isWell ? [] : [`doctor finds: ${JSON.stringify(told)}`];
+  return { problems, ledger: told.ledger };
 }

@@ -18,6 +18,8 @@ export type Member = {
   /** Null between two lives. */
   process: NodeProcess | null;
   lives: number;
+  /** Of its lives that have ended. */
+  takeovers: number;
 };
 
 export type Cluster = {
@@ -25,6 +27,8 @@ export type Cluster = {
   readonly problems: readonly string[];
   /** Processes that ended by themselves, as when they could not start without a database. */
   readonly exits: number;
+  /** Milliseconds from the start of a process to its ready line, for each that came so far. */
+  readonly startsMs: readonly number[];
   listApiOrigins(): readonly string[];
   start(): Promise<void>;
   untilReady(): Promise<void>;
@@ -38,7 +42,7 @@ const roles: readonly Role[] = ["worker", "worker", "worker", "api", "api"];
 const readyMsMax = 60_000;
 const stopMsMax = 40_000;
 const lookEveryMs = 50;
-/** A supervisor that starts again at once would take the machine for itself while a database is away. */
+/** After an end of its own: starting again at once would take the machine while a database is away. */
 const restartPauseMs = 300;
 
 type State = {
@@ -46,6 +50,9 @@ type State = {
   settingsOf: (member: Member) => Readonly<Record<string, string>>;
   problems: string[];
   exits: number;
+  startsMs: number[];
+  /** Looks for what dead processes have left behind. */
+  looks: Set<Promise<void>>;
   isStopping: boolean;
 };
 
@@ -55,7 +62,15 @@ export async function createCluster(
   world: World,
   settingsOf: State["settingsOf"],
 ): Promise<Cluster> {
-  const state: State = { root, settingsOf, problems: [], exits: 0, isStopping: false };
+  const state: State = {
+    root,
+    settingsOf,
+    problems: [],
+    exits: 0,
+    startsMs: [],
+    looks: new Set(),
+    isStopping: false,
+  };
   const members: Member[] = [];
   for (const [index, role] of roles.entries()) {
     const database = await startFaultProxy(world.postgres.url);
@@ -67,6 +82,7 @@ export async function createCluster(
       storage,
       process: null,
       lives: 0,
+      takeovers: 0,
     });
   }
   let supervisors: Promise<void>[] = [];
@@ -74,6 +90,7 @@ export async function createCluster(
     state.isStopping = true;
     for (const { process } of members) process?.signal("SIGKILL");
     await Promise.all(supervisors);
+    await Promise.all(state.looks);
     for (const { database, storage } of members) {
       await database[Symbol.asyncDispose]();
       await storage[Symbol.asyncDispose]();
@@ -82,6 +99,7 @@ export async function createCluster(
   return {
     members,
     problems: state.problems,
+    startsMs: state.startsMs,
     get exits() {
       return state.exits;
     },
@@ -96,36 +114,50 @@ export async function createCluster(
     stop: async () => {
       state.isStopping = true;
       await Promise.all(members.map((member) => stopInOrder(state, member)));
+      await Promise.all(supervisors);
+      await Promise.all(state.looks);
     },
     kill,
   };
 }
 
+/** Whatever ends is started again: at once after a kill. */
 async function supervise(state: State, member: Member): Promise<void> {
+  const folder = join(state.root, member.name);
+  await mkdir(folder, { recursive: true });
+  // One cache for all: the stripping of types would take most of a short run.
+  await symlink(join(state.root, "compile-cache"), join(folder, "compile-cache")).catch(() => {});
   while (!state.isStopping) {
-    const folder = join(state.root, member.name);
+    const begun = systemClock.monotonic();
     const place = join(folder, `life-${member.lives}`);
-    await mkdir(folder, { recursive: true });
-    // One cache for all: the stripping of types would take most of a short run.
-    await symlink(join(state.root, "compile-cache"), join(folder, "compile-cache")).catch(() => {});
     const environment = { DARKROOM_DATA: folder, ...state.settingsOf(member) };
     const node = await startNode({ role: member.role, place, environment });
     member.process = node;
     member.lives += 1;
-    const wasReady = untilFirst(() => node.origin() !== null, node.ended);
+    // Whoever ends the run meanwhile has not seen it.
+    if (state.isStopping) node.signal("SIGKILL");
+    const ready = untilFirst(() => node.origin() !== null, node.ended).then((wasReady) => {
+      if (wasReady) state.startsMs.push(Math.round(systemClock.monotonic() - begun));
+      return wasReady;
+    });
     const code = await node.ended;
     member.process = null;
-    if (code !== null && code !== 0) {
-      state.exits += 1;
-      // A start may fail, as while the database is away; what runs outlasts everything but a signal.
-      const isCrash = (await wasReady) || /^Node\.js v\d/m.test(node.errors());
-      const told = node.errors().slice(-1_500);
-      if (isCrash) state.problems.push(`${member.name} ended with code ${code}: ${told}`);
-    }
-    const left = await waitForNone(() => node.listRelatives());
-    if (left.length > 0) state.problems.push(`${member.name} has left ${left.join(", ")}`);
+    member.takeovers += node.takeovers();
+    const look = findRelatives(state, member, node).finally(() => state.looks.delete(look));
+    state.looks.add(look);
+    if (code === null || code === 0) continue;
+    state.exits += 1;
+    // A start may fail, as while the database is away; what runs outlasts everything but a signal.
+    const isCrash = (await ready) || /^Node\.js v\d/m.test(node.errors());
+    const told = node.errors().slice(-1_500);
+    if (isCrash) state.problems.push(`${member.name} ended with code ${code}: ${told}`);
     await systemClock.sleep(restartPauseMs);
   }
+}
+
+async function findRelatives(state: State, { name }: Member, node: NodeProcess): Promise<void> {
+  const left = await waitForNone(() => node.listRelatives());
+  if (left.length > 0) state.problems.push(`${name} has left ${left.join(", ")}`);
 }
 
 /** True when the condition held before the end came. */

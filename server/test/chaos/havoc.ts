@@ -19,32 +19,45 @@ export type HavocOptions = {
   spared: readonly DeedName[];
   /** Told of every deed. */
   log(line: string): void;
+  /** Kept up to date. */
+  progress: Progress;
 };
 
-export type HavocReport = { kills: number; deeds: Readonly<Record<string, number>> };
+export type HavocReport = {
+  kills: number;
+  /** By what was killed: `worker`, or `worker at its start`. */
+  killsByKind: Readonly<Record<string, number>>;
+  deeds: Readonly<Record<string, number>>;
+};
+
+/** What has happened so far, for whoever watches a long run. */
+export type Progress = { kills: number };
 
 /** Deeds that last may overlap, but one cause of trouble must not hide all others. */
-const underWayMax = 3;
+const underWayMax = 4;
+/** A run that is behind its number of kills, or ahead by little, does not pause for so long between two deeds. */
+const hurriedShare = 0.5;
+const aheadShare = 0.05;
 
 type Deed = (site: Site) => Promise<void>;
 type Site = HavocOptions & {
   signal: AbortSignal;
-  kills: number;
+  killsByKind: Record<string, number>;
   /** Members that are stopped or being stopped, which nothing else befalls. */
   busy: Set<Member>;
 };
 
 /** Runs to its end and leaves everything healed; nodes may still be starting. */
 export async function wreakHavoc(options: HavocOptions): Promise<HavocReport> {
-  const { dice, forMs, killsMax, pauseMs, log } = options;
+  const { dice, forMs, killsMax, pauseMs, log, progress } = options;
   const ending = new AbortController();
-  const site: Site = { ...options, signal: ending.signal, kills: 0, busy: new Set() };
+  const site: Site = { ...options, signal: ending.signal, killsByKind: {}, busy: new Set() };
   const counts: Record<string, number> = {};
   const underWay = new Set<Promise<void>>();
   const end = systemClock.monotonic() + forMs;
   let deck: string[] = [];
   try {
-    while (systemClock.monotonic() < end && site.kills < killsMax) {
+    while (systemClock.monotonic() < end && progress.kills < killsMax) {
       if (deck.length === 0) deck = shuffle(dice, Object.entries(weights), options.spared);
       const name = deck.pop() as DeedName; // the deck holds nothing else
       counts[name] = (counts[name] ?? 0) + 1;
@@ -53,7 +66,10 @@ export async function wreakHavoc(options: HavocOptions): Promise<HavocReport> {
       underWay.add(work);
       // What a deed could not do is told by whoever waits for all of them.
       work.catch(() => undefined);
-      await systemClock.sleep(dice.between(pauseMs / 2, pauseMs * 1.5));
+      const passed = 1 - (end - systemClock.monotonic()) / forMs;
+      const wanted = Number.isFinite(killsMax) ? killsMax * passed * (1 + aheadShare) : 0;
+      const meanMs = progress.kills < wanted ? pauseMs * hurriedShare : pauseMs;
+      await systemClock.sleep(dice.between(meanMs / 2, meanMs * 1.5));
       if (underWay.size >= underWayMax) await Promise.race(underWay);
     }
   } finally {
@@ -61,7 +77,7 @@ export async function wreakHavoc(options: HavocOptions): Promise<HavocReport> {
     await Promise.all(underWay);
     heal(site);
   }
-  return { kills: site.kills, deeds: counts };
+  return { kills: progress.kills, killsByKind: site.killsByKind, deeds: counts };
 }
 
 function heal({ world, cluster }: Site): void {
@@ -88,6 +104,7 @@ const deeds = {
   "kill two nodes": async (site) => {
     await Promise.all([kill(site, pickOf(site, "worker")), kill(site, pickOf(site, "api"))]);
   },
+  "kill a worker again and again": (site) => killOften(site, pickOf(site, "worker")),
   "freeze a worker": (site) => freeze(site, pickOf(site, "worker"), 500, 6_000),
   "freeze a worker until it is given up": (site) =>
     freeze(site, pickOf(site, "worker"), 20_000, 27_000),
@@ -183,6 +200,7 @@ const weights: Record<DeedName, number> = {
   "kill a worker": 4,
   "kill an API node": 3,
   "kill two nodes": 1,
+  "kill a worker again and again": 2,
   "freeze a worker": 1,
   "freeze a worker until it is given up": 1,
   "freeze an API node": 1,
@@ -234,9 +252,26 @@ async function kill(site: Site, member: Member | null): Promise<void> {
   if (member === null || process === null) return;
   const isLast = member.role === "api" && site.cluster.listApiOrigins().length < 2;
   if (isLast && site.dice.isLucky(0.8)) return;
-  site.kills += 1;
+  const kind = process.origin() === null ? `${member.role} at its start` : member.role;
+  site.killsByKind[kind] = (site.killsByKind[kind] ?? 0) + 1;
+  site.progress.kills += 1;
   process.signal("SIGKILL");
   await process.ended;
+}
+
+/**
+ * One worker that never lives for long: it dies at its start, with its first claims, or in the middle of its
+ * work, while the others live long enough to take over what it held.
+ */
+async function killOften(site: Site, member: Member | null): Promise<void> {
+  if (member === null) return;
+  const { dice, signal } = site;
+  site.busy.add(member);
+  for (let kills = dice.between(3, 6); kills > 0 && !signal.aborted; kills -= 1) {
+    await kill(site, member);
+    await rest(site, dice.between(300, 4_000));
+  }
+  site.busy.delete(member);
 }
 
 async function freeze(

@@ -17,6 +17,8 @@ export type NodeProcess = {
   readonly ended: Promise<number | null>;
   /** The end of what it wrote to standard error. */
   errors(): string;
+  /** How often it has taken over what a dead worker held. */
+  takeovers(): number;
   /** Command lines of the processes that it has started and that still run. */
   listRelatives(): Promise<string[]>;
 };
@@ -30,6 +32,7 @@ export type NodeSettings = {
 
 const program = resolve(import.meta.dirname, "../../src/main.ts");
 const errorsLengthMax = 20_000;
+const takeoverWords = "took over the tasks of a dead worker";
 /** Longer than the ready line, and than what a first start prints after it. */
 const outputLengthMax = 20_000;
 
@@ -45,6 +48,7 @@ export async function startNode({ role, place, environment }: NodeSettings): Pro
   process.once("exit", kill);
   let output = "";
   let errors = "";
+  let takeovers = 0;
   let isGone = false;
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output = (output + text).slice(0, outputLengthMax);
@@ -53,6 +57,7 @@ export async function startNode({ role, place, environment }: NodeSettings): Pro
   child.stderr.pipe(createWriteStream(join(place, "errors.log")));
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     errors = (errors + text).slice(-errorsLengthMax);
+    takeovers += text.split(takeoverWords).length - 1;
   });
   const ended = once(child, "close").then(([code]): number | null => {
     isGone = true;
@@ -65,6 +70,7 @@ export async function startNode({ role, place, environment }: NodeSettings): Pro
     signal: (name) => void child.kill(name),
     ended,
     errors: () => errors,
+    takeovers: () => takeovers,
     listRelatives: () => listProcessesIn(place),
   };
 }

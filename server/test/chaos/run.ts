@@ -1,4 +1,7 @@
-/** The long run: `npm run chaos -- --minutes 10 --kills 1000 --seed 1`. Exits with 1 when a promise was broken. */
+/**
+ * The long run: `npm run chaos -- --kills 1000 --minutes 45`. It ends with so many kills, or when the time is up,
+ * and hurries when it is behind. Exits with 1 when a promise was broken.
+ */
 import { parseArgs } from "node:util";
 
 import { findMissing } from "../support/postgres-server.ts";

@@ -4,9 +4,11 @@ import { disableChannel, enableChannel } from "../../src/channels/add.ts";
 import { AppError } from "../../src/lib/errors.ts";
 import { secondMs } from "../../src/lib/time.ts";
 import { testModel } from "../support/engine.ts";
+import type { Life } from "../support/mortal.ts";
 import { startSimulatedGateway } from "./gateway.ts";
 import type { Wish } from "./gateway.ts";
-import type { World } from "./world.ts";
+import { receiverHosts, referenceHost, referenceKinds } from "./servers.ts";
+import type { Node, World } from "./world.ts";
 
 type Deed = { name: string; weight: number; run(world: World): Promise<void> | void };
 
@@ -16,9 +18,11 @@ export const deeds: readonly Deed[] = [
   { name: "wait", weight: 36, run: (world) => pass(world, waitMs(world.dice)) },
   { name: "kill", weight: 3, run: kill },
   { name: "plan a death", weight: 5, run: planDeath },
+  { name: "freeze", weight: 4, run: freeze },
   { name: "stop", weight: 2, run: stop },
   { name: "lose the database", weight: 3, run: loseDatabase },
   { name: "lose the store", weight: 3, run: loseStorage },
+  { name: "move a clock", weight: 2, run: moveClock },
   { name: "change a vendor's health", weight: 5, run: changeHealth },
   { name: "switch a channel", weight: 2, run: switchChannel },
   { name: "add money", weight: 2, run: addMoney },
@@ -26,32 +30,47 @@ export const deeds: readonly Deed[] = [
 
 const stepMs = 500;
 const keysMax = 12;
+/** Until the next beat; the ledger's check forgives two nodes that are a minute apart. */
+const jumpMsMax = 15 * secondMs;
 
-/** Lets time pass, and another process take the place of one that has died. */
+/** Lets time pass, and other processes take the places of those that have died. */
 export async function pass(world: World, ms: number): Promise<void> {
-  const { clock } = world;
+  const { clock, nodes } = world;
   const untilMs = clock.monotonic() + ms;
   do {
     const begun = clock.monotonic();
-    await clock.pass(Math.min(stepMs, untilMs - begun));
-    const { life } = world.gateway;
-    if (!life.isDead && !life.isCutOff) world.servedMs += clock.monotonic() - begun;
-    if (life.isDead) await restart(world);
+    await clock.advance(Math.min(stepMs, untilMs - begun));
+    if (nodes.some(isServing)) world.servedMs += clock.monotonic() - begun;
+    for (const node of nodes) if (node.gateway.life.isDead) replace(world, node);
   } while (clock.monotonic() < untilMs);
+}
+
+function isServing({ gateway: { life } }: Node): boolean {
+  return !life.isDead && !life.isCutOff && !isFrozen(life);
+}
+
+function isFrozen({ thaw = null }: Life): boolean {
+  return thaw !== null;
 }
 
 function waitMs(dice: World["dice"]): number {
   return dice.isLucky(0.1) ? dice.between(10_000, 40_000) : dice.between(1, 3_000);
 }
 
-async function restart(world: World): Promise<void> {
-  const { dice, clock } = world;
-  world.trace.push(`${clock.monotonic()} the process has died`);
-  await clock.pass(dice.isLucky(0.5) ? dice.between(1, 1_000) : dice.between(1_000, 15_000));
+/** A dead process is seen to be dead, and later another one starts. */
+function replace(world: World, node: Node): void {
+  const { dice, clock, note } = world;
+  if (node.startsAtMs === null) {
+    note(`the process has died on ${node.machine.name}`);
+    const pauseMs = dice.isLucky(0.5) ? dice.between(1, 1_000) : dice.between(1_000, 15_000);
+    node.startsAtMs = clock.monotonic() + pauseMs;
+  }
+  if (clock.monotonic() < node.startsAtMs) return;
+  node.startsAtMs = null;
   // Some die again while they start.
   const pointsLeft = dice.isLucky(0.15) ? dice.between(1, 20) : 0;
-  world.gateway = startSimulatedGateway(world, pointsLeft);
-  await clock.pass(1);
+  const life = { isDead: false, isCutOff: node.isCutOff, pointsLeft };
+  node.gateway = startSimulatedGateway(world, node.machine, life);
 }
 
 async function submit(world: World): Promise<void> {
@@ -73,13 +92,22 @@ async function submit(world: World): Promise<void> {
 }
 
 function createBody(number: number): Wish["body"] {
+  const host = receiverHosts[number % receiverHosts.length];
   return {
     model: testModel,
     prompt: `a lighthouse, number ${number}`,
     n: 1 + (number % 4),
     ...(number % 3 === 0 ? { official_fallback: true } : {}),
-    ...(number % 5 === 0 ? { webhook: "https://caller.example/hook" } : {}),
+    ...(number % 2 === 0 ? { webhook: `https://${host}/hook` } : {}),
+    ...(number % 4 === 1 ? { image_urls: listReferences(number) } : {}),
   };
+}
+
+function listReferences(number: number): string[] {
+  return Array.from({ length: 1 + (number % 2) }, (_, index) => {
+    const kind = referenceKinds[(number + index * 3) % referenceKinds.length];
+    return `https://${referenceHost}/${kind}/${number + index}`;
+  });
 }
 
 /** Why a submit may be refused; nothing else is an answer to these bodies. */
@@ -98,8 +126,8 @@ const refusals: readonly string[] = [
 /** The reply may never come: then nobody was told of a task, and there may be one or none. */
 async function send(world: World, { caller, body, idempotency }: Wish): Promise<void> {
   try {
-    const { taskId } = await world.gateway.submit({ caller, body, idempotency });
-    world.trace.push(`${world.clock.monotonic()} accepted ${taskId}`);
+    const { taskId } = await pickNode(world).gateway.submit({ caller, body, idempotency });
+    world.note(`accepted ${taskId}`);
     world.accepted.set(taskId, caller);
     if (idempotency === null) return;
     const scope = `${caller.accountId} ${caller.mode} ${idempotency.key}`;
@@ -108,16 +136,17 @@ async function send(world: World, { caller, body, idempotency }: Wish): Promise<
     world.keys.set(scope, taskId);
   } catch (error) {
     const reason = error instanceof AppError ? error.reason : String(error);
-    world.trace.push(`${world.clock.monotonic()} refused: ${reason}`);
+    world.note(`refused: ${reason}`);
     if (!refusals.includes(reason)) world.problems.push(`a submit was answered with ${reason}`);
   }
 }
 
 async function cancel(world: World): Promise<void> {
-  const { dice, accepted, gateway } = world;
+  const { dice, accepted } = world;
   const chosen = dice.pick([...accepted].slice(-8));
   if (chosen === undefined) return;
   const [taskId, caller] = chosen;
+  const { gateway } = pickNode(world);
   gateway.cancel(caller, taskId).catch((error: unknown) => {
     const isAnswer =
       error instanceof AppError && ["task_already_ended", "unavailable"].includes(error.reason);
@@ -126,39 +155,77 @@ async function cancel(world: World): Promise<void> {
   await pass(world, 1);
 }
 
+function pickNode({ dice, nodes }: World): Node {
+  return dice.pick(nodes);
+}
+
 async function kill(world: World): Promise<void> {
-  world.gateway.life.isDead = true;
+  pickNode(world).gateway.life.isDead = true;
   await pass(world, 1);
 }
 
-/** Death at one of the next statements, commits, sends or writes. */
-function planDeath({ gateway, dice }: World): void {
-  if (gateway.life.pointsLeft === 0) gateway.life.pointsLeft = dice.between(1, 80);
+/** Death at one of the next statements, commits, exchanges or writes. */
+function planDeath(world: World): void {
+  const { life } = pickNode(world).gateway;
+  if ((life.pointsLeft ?? 0) === 0) life.pointsLeft = world.dice.between(1, 80);
+}
+
+/** For a moment, or for so long that others take over what the process holds. */
+async function freeze(world: World): Promise<void> {
+  const { dice, clock } = world;
+  const { life } = pickNode(world).gateway;
+  if (life.isDead || isFrozen(life)) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  life.thaw = promise;
+  clock.after(dice.isLucky(0.5) ? dice.between(50, 5_000) : dice.between(15_000, 40_000), () => {
+    life.thaw = null;
+    resolve();
+  });
+  await pass(world, 1);
 }
 
 async function stop(world: World): Promise<void> {
-  const { gateway } = world;
+  const node = pickNode(world);
+  const { gateway } = node;
   const over = new AbortController();
   const end = (): void => over.abort();
   gateway.stop().then(end, end);
   // A stop waits for what may be paid for already; an operator does not wait for ever.
-  for (let waits = 0; waits < 30 && !over.signal.aborted && world.gateway === gateway; waits += 1) {
+  for (let waits = 0; waits < 30 && !over.signal.aborted && node.gateway === gateway; waits += 1) {
     await pass(world, secondMs);
   }
-  if (world.gateway === gateway) await kill(world);
+  gateway.life.isDead = true;
+  await pass(world, 1);
 }
 
+/** To one node, or to all of them. */
 async function loseDatabase(world: World): Promise<void> {
-  const { life } = world.gateway;
-  life.isCutOff = true;
-  await pass(world, world.dice.between(100, 25_000));
-  life.isCutOff = false;
+  const { dice, clock, nodes } = world;
+  const cut = dice.isLucky(0.4) ? nodes : [pickNode(world)];
+  const setCutOff = (isCutOff: boolean): void => {
+    for (const node of cut) {
+      node.isCutOff = isCutOff;
+      node.gateway.life.isCutOff = isCutOff;
+    }
+  };
+  setCutOff(true);
+  clock.after(dice.between(100, 25_000), () => setCutOff(false));
+  await pass(world, 1);
 }
 
 async function loseStorage(world: World): Promise<void> {
-  world.storage.isAway = true;
-  await pass(world, world.dice.between(100, 20_000));
-  world.storage.isAway = false;
+  const { dice, clock, storage } = world;
+  storage.isAway = true;
+  clock.after(dice.between(100, 20_000), () => {
+    storage.isAway = false;
+  });
+  await pass(world, 1);
+}
+
+/** Somebody sets a machine's clock, or something does. Where one process is alone, nobody can tell. */
+function moveClock(world: World): void {
+  if (!world.isShared) return;
+  pickNode(world).machine.clock.adjustBy(world.dice.between(-jumpMsMax, jumpMsMax));
 }
 
 function changeHealth({ dice, vendors }: World): void {

@@ -6,17 +6,20 @@ import { createBreakers } from "../../src/channels/breaker.ts";
 import type { Channel } from "../../src/channels/channel.ts";
 import { createChannels } from "../../src/channels/channels.ts";
 import type { Database } from "../../src/db/database.ts";
+import { PictureError } from "../../src/images/picture.ts";
+import type { PictureProcesses } from "../../src/images/picture.ts";
+import { measurePicture } from "../../src/images/measure.ts";
 import type { Egress } from "../../src/lib/egress.ts";
 import { AppError, must } from "../../src/lib/errors.ts";
 import { createGate } from "../../src/lib/gate.ts";
-import type { Ids } from "../../src/lib/ids.ts";
+import { createIds } from "../../src/lib/ids.ts";
 import type { JsonObject } from "../../src/lib/json.ts";
 import type { Log } from "../../src/lib/log.ts";
 import { createLoop } from "../../src/lib/loop.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { dayMs, secondMs } from "../../src/lib/time.ts";
-import type { Clock } from "../../src/lib/time.ts";
-import type { PictureProcesses } from "../../src/images/picture.ts";
+import type { AdjustableClock, Clock } from "../../src/lib/time.ts";
+import { createVault } from "../../src/lib/vault.ts";
 import type { Catalogue } from "../../src/models/catalogue.ts";
 import { createLinks } from "../../src/storage/links.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -25,25 +28,44 @@ import type { EngineDeps } from "../../src/tasks/engine.ts";
 import { createTaskEvents } from "../../src/tasks/events.ts";
 import { createOverload } from "../../src/tasks/overload.ts";
 import { createRescue } from "../../src/tasks/rescue.ts";
+import { createSharedWatch } from "../../src/tasks/shared-watch.ts";
 import { createSubmitter } from "../../src/tasks/submit.ts";
 import type { Submitted } from "../../src/tasks/submit.ts";
 import { createWatch } from "../../src/tasks/watch.ts";
+import type { Watch } from "../../src/tasks/watch.ts";
 import { createWorker } from "../../src/tasks/worker.ts";
-import { endangerAdapter, endangerClock, endangerDatabase, endangerStorage } from "./death.ts";
-import type { Life } from "./death.ts";
+import { createDeliverer } from "../../src/webhooks/deliverer.ts";
+import type { Deliverer } from "../../src/webhooks/deliverer.ts";
+import {
+  createMortalAdapter,
+  createMortalClock,
+  createMortalDatabase,
+  createMortalEgress,
+  createMortalStorage,
+} from "../support/mortal.ts";
+import { createMemoryIntake } from "../support/memory-intake.ts";
+import type { Life } from "../support/mortal.ts";
+import { createNodeClock, keepTime } from "./machine.ts";
+import type { Machine } from "./machine.ts";
+import type { Notices } from "./notices.ts";
 import type { SimulatedVendor } from "./vendor.ts";
 
 /** What there is besides processes. */
 export type Surroundings = {
+  /** The true time, which is the database's. */
   clock: Clock;
   random: Random;
-  ids: Ids;
   db: Database;
   storage: Storage;
+  network: Egress;
+  notices: Notices;
   vendors: readonly SimulatedVendor[];
   /** What test keys are served by. */
   testVendor: SimulatedVendor;
   catalogue: Catalogue;
+  /** True where several nodes share the database: then nobody is dead only because somebody starts. */
+  isShared: boolean;
+  note(event: string): void;
   /** Called with every line of the log that tells of a mistake of ours. */
   alarm(line: string): void;
 };
@@ -64,15 +86,21 @@ export type SimulatedGateway = {
 
 export const deadlineMs = 90 * secondMs;
 const channelLookMs = 2 * secondMs;
+/** A few pictures: further ones are let go of while the store is away. */
+const spoolBytesMax = 1_000;
 const origin = "http://darkroom.test";
 
 /** Starts a process; what it does at its start goes on after the return, and may be its death. */
-export function startSimulatedGateway(around: Surroundings, pointsLeft: number): SimulatedGateway {
-  const life: Life = { isDead: false, isCutOff: false, pointsLeft };
-  const deps = composeDeps(around, life);
+export function startSimulatedGateway(
+  around: Surroundings,
+  machine: Machine,
+  life: Life,
+): SimulatedGateway {
+  const { deps, deliverer } = compose(around, machine, life);
   const { channels, clock, log } = deps;
   const worker = createWorker(deps, { tasksMax: 20 });
   const rescue = createRescue(deps);
+  const time = keepTime(deps, around);
   const overload = createOverload({
     ...deps,
     readLoopDelay: () => 0,
@@ -93,12 +121,16 @@ export function startSimulatedGateway(around: Surroundings, pointsLeft: number):
     deadlineMs,
     idempotencyTtlMs: dayMs,
   });
+  // Nobody is listened to before the database has been reached.
+  const opened = time.start();
   const started = (async () => {
+    await opened;
     await channels.refresh();
     refreshing.start();
     await rescue.start();
     await worker.start();
     overload.start();
+    deliverer.start();
   })();
   // A process that cannot start ends, and whoever watches over it starts another.
   started.catch((error: unknown) => {
@@ -107,48 +139,45 @@ export function startSimulatedGateway(around: Surroundings, pointsLeft: number):
   });
   return {
     life,
-    submit: (wish) => submit({ ...wish, admit: () => undefined }),
-    cancel: (caller, taskId) => cancelTask(deps, { ...caller, taskId }),
+    submit: async (wish) => {
+      await opened;
+      return submit({ ...wish, admit: () => undefined });
+    },
+    cancel: async (caller, taskId) => {
+      await opened;
+      await cancelTask(deps, { ...caller, taskId });
+    },
     stop: async () => {
       await started;
-      await worker.stop();
-      await rescue.stop();
-      await overload.stop();
-      await refreshing.stop();
+      for (const part of [worker, rescue, deliverer, overload, refreshing, time]) await part.stop();
     },
   };
 }
 
-function composeDeps(around: Surroundings, life: Life): EngineDeps {
-  const { random, ids, catalogue, vendors, testVendor } = around;
-  const clock = endangerClock(around.clock, life);
-  const db = endangerDatabase(around.db, life);
-  const log = createAlarmedLog(around.alarm);
-  const watch = createWatch();
-  const channels = createChannels({
-    db,
-    clock,
-    log,
-    vault: { open: () => "" },
-    connector: {
-      connect: ({ baseUrl }) => {
-        const vendor = vendors.find(({ name }) => baseUrl.endsWith(name));
-        const { adapter } = must(vendor, `a vendor at ${baseUrl}`);
-        return { adapter: endangerAdapter(adapter, life), egress: noEgress };
-      },
-    },
-    builtIn: [createTestChannel(testVendor, life)],
-  });
-  return {
+type Parts = { deps: EngineDeps & { clock: AdjustableClock }; deliverer: Deliverer };
+
+function compose(around: Surroundings, machine: Machine, life: Life): Parts {
+  const { random, catalogue, isShared } = around;
+  const clock = createNodeClock(createMortalClock(machine.clock, life), around);
+  const shared: Database = isShared ? { ...around.db, dialect: "postgres" } : around.db;
+  const db = createMortalDatabase(shared, life);
+  const egress = createMortalEgress(around.network, life);
+  const log = createWatchedLog(around);
+  const storage = createMortalStorage(around.storage, life);
+  const ids = createIds(clock, random);
+  const vault = createVault({ key: Buffer.alloc(32, 5), random });
+  const deliverer = createDeliverer({ db, clock, random, ids, log, vault, egress });
+  const watch = createNodeWatch(around, clock);
+  const deps = {
     db,
     clock,
     random,
     ids,
     log,
-    storage: endangerStorage(around.storage, life),
-    pictures: noPictures,
-    egress: noEgress,
-    channels,
+    storage,
+    pictures: simulatedPictures,
+    egress,
+    channels: connectChannels(around, { db, clock, log, egress, life }),
     breakers: createBreakers({ clock }),
     catalogue,
     watch,
@@ -159,16 +188,48 @@ function composeDeps(around: Surroundings, life: Life): EngineDeps {
       catalogue,
       links: createLinks({ secret: Buffer.alloc(32, 9), clock }),
       publicUrl: () => origin,
-      nudge: () => undefined,
+      nudge: deliverer.nudge,
     }),
     requestBytes: createGate(128 * 2 ** 20),
+    ...createMemoryIntake({ storage, clock, random, log }, spoolBytesMax),
   };
+  return { deps, deliverer };
+}
+
+/** Hears of the other nodes by its own clock, so that the dead hear nothing and the frozen hear it later. */
+function createNodeWatch({ isShared, notices, random }: Surroundings, clock: Clock): Watch {
+  const local = createWatch();
+  if (!isShared) return local;
+  const node = random.bytes(8).toString("hex");
+  const shared = createSharedWatch(local, { clock, node, send: notices.send });
+  notices.listen((text) => void clock.after(0, () => shared.receive(text)));
+  return shared.watch;
+}
+
+type ChannelParts = Pick<EngineDeps, "db" | "clock" | "log" | "egress"> & { life: Life };
+
+function connectChannels(
+  { vendors, testVendor }: Surroundings,
+  { egress, life, ...parts }: ChannelParts,
+): EngineDeps["channels"] {
+  return createChannels({
+    ...parts,
+    vault: { open: () => "" },
+    connector: {
+      connect: ({ baseUrl }) => {
+        const vendor = vendors.find(({ name }) => baseUrl.endsWith(name));
+        const { adapter } = must(vendor, `a vendor at ${baseUrl}`);
+        return { adapter: createMortalAdapter(adapter, life), egress };
+      },
+    },
+    builtIn: [createTestChannel(testVendor, life)],
+  });
 }
 
 function createTestChannel({ name, adapter }: SimulatedVendor, life: Life): Channel {
   return {
     name,
-    adapter: endangerAdapter(adapter, life),
+    adapter: createMortalAdapter(adapter, life),
     mode: "test",
     tiers: ["standard", "official"],
     upstreamModel: (model) => model,
@@ -184,27 +245,31 @@ function createTestChannel({ name, adapter }: SimulatedVendor, life: Life): Chan
 }
 
 /** Failures that the simulation itself causes; anything else in the log is a mistake of ours. */
-const expected = ["AppError", "StorageError", "ProviderError", "OwnFailure"];
+const expected = ["AppError", "StorageError", "ProviderError", "OwnFailure", "EgressError"];
 
-function createAlarmedLog(alarm: (line: string) => void): Log {
+function createWatchedLog({ alarm, note }: Surroundings): Log {
   const write = (line: string): void => {
-    const { err } = JSON.parse(line) as { err?: { type?: string } };
+    const { err, msg } = JSON.parse(line) as { err?: { type?: string }; msg?: string };
+    note(`a node says: ${msg}`);
     if (err !== undefined && !expected.includes(err.type ?? "")) alarm(line);
   };
   return pino({ level: "warn", base: null, timestamp: false }, { write });
 }
 
-/** Pictures here keep their promises, and none is fetched: neither is ever asked. */
-const noPictures = refuseAll<PictureProcesses>("picture processes");
-const noEgress = {
-  ...refuseAll<Egress>("the network"),
-  // Webhook addresses are looked at when they are submitted.
-  checkUrl: (url: string) => new URL(url),
-} as unknown as Egress;
+/** Pictures of vendors keep their promises, and those of callers are clean or no pictures at all. */
+const simulatedPictures = {
+  clean: async (bytes, limits) => {
+    const { format, contentType, width, height } = measurePicture(bytes, limits);
+    return { bytes, info: { format, contentType, width, height, hasAlpha: false } };
+  },
+  cleanMask: refuse,
+  inspectMask: refuse,
+  convert: refuse,
+  composite: refuse,
+  draw: refuse,
+  close: () => Promise.resolve(),
+} satisfies PictureProcesses;
 
-function refuseAll<T extends object>(what: string): T {
-  const refuse = (): never => {
-    throw new TypeError(`a simulation has no use for ${what}`);
-  };
-  return new Proxy({}, { get: () => refuse }) as T;
+function refuse(): Promise<never> {
+  return Promise.reject(new PictureError("broken", "is not worked on in a simulation"));
 }

@@ -6,12 +6,11 @@ import { checkLedger } from "../../src/billing/check.ts";
 import { countPlaces } from "../../src/channels/load.ts";
 import { loadLoads } from "../../src/channels/load-store.ts";
 import { selectChannels } from "../../src/channels/store.ts";
-import type { AttemptRow, CostRow, TaskRow } from "../../src/db/schema.ts";
 import { minuteMs } from "../../src/lib/time.ts";
 import { listPlaces } from "../../src/tasks/place-store.ts";
 import { isFinal, taskTransitions } from "../../src/tasks/state.ts";
 import { listOpenTaskIds } from "../../src/tasks/sweep-store.ts";
-import type { SimulatedVendor } from "./vendor.ts";
+import { checkBills } from "./bills.ts";
 import type { World } from "./world.ts";
 
 const graceMs = minuteMs;
@@ -98,6 +97,7 @@ export async function checkEnd(world: World): Promise<void> {
   await checkOffences(world);
   await checkBills(world, tasks);
   await checkObjects(world);
+  await checkTold(world);
 }
 
 /** Statements that find what is wrong: none may give a row. */
@@ -127,6 +127,8 @@ const offences: Record<string, string> = {
     select t.id from tasks t where
       (case when t.webhook is not null and t.state in ('completed', 'failed') then 1 else 0 end) <>
       (select count(*) from events e where e.task_id = t.id)`,
+  "a webhook is still on its way, or was given up": `
+    select id, state, tries, last_status, last_error from deliveries where state <> 'delivered'`,
   "a cost belongs to an attempt that failed": `
     select c.attempt_id from costs c join attempts a on a.id = c.attempt_id where a.state = 'failed'`,
 };
@@ -138,109 +140,26 @@ async function checkOffences({ db, problems }: World): Promise<void> {
   }
 }
 
-/** The vendors' own logs against our attempts and costs: nothing bought twice, nothing billed that we do not know of. */
-async function checkBills(world: World, tasks: readonly TaskRow[]): Promise<void> {
-  const { db, problems, vendors } = world;
-  const attempts = await db.read.selectFrom("attempts").selectAll().execute();
-  const costs = await db.read.selectFrom("costs").selectAll().execute();
-  const books: Books = {
-    attempts: new Map(attempts.map((row) => [row.id, row])),
-    costs: new Map(costs.map((row) => [row.attempt_id, row])),
-  };
-  for (const vendor of [...vendors, world.testVendor]) checkSubmits(vendor, books, problems);
-  for (const vendor of vendors) checkVendor(vendor, books, problems);
-  const bills = new Map(
-    [...vendors, world.testVendor].flatMap((vendor) =>
-      vendor.bills.map((bill) => [bill.attemptId, { ...bill, vendor }] as const),
-    ),
-  );
-  for (const row of attempts) {
-    const booked = books.costs.get(row.id)?.amount ?? 0;
-    if (row.state === "done" && booked > 0 && !bills.has(row.id)) {
-      problems.push(`${row.id} is booked at ${booked} and nobody has billed it`);
-    }
-  }
-  for (const { id } of tasks) {
-    const own = attempts.filter(({ task_id }) => task_id === id);
-    checkSlots(id, own, { bills, problems });
-  }
-}
-
-type Books = { attempts: Map<string, AttemptRow>; costs: Map<string, CostRow> };
-
-function checkSubmits(
-  { name, resend, submits, polled }: SimulatedVendor,
-  { attempts }: Books,
-  problems: string[],
-) {
-  const seen = new Set<string>();
-  for (const id of submits) {
-    if (attempts.get(id)?.channel !== name)
-      problems.push(`${name} was sent ${id}, which no row names`);
-    if (seen.has(id) && resend === "never") problems.push(`${name} was sent ${id} twice`);
-    seen.add(id);
-  }
-  // Polls go by handles that are committed: a worker that dies while it polls must leave one behind.
-  for (const id of polled) {
-    if (attempts.get(id)?.handle_json === null)
-      problems.push(`${name} was polled for ${id} without a handle`);
-  }
-}
-
-function checkVendor(
-  { name, bills }: SimulatedVendor,
-  { attempts, costs }: Books,
-  problems: string[],
-) {
-  const billed = new Set<string>();
-  for (const { attemptId, amount } of bills) {
-    if (billed.has(attemptId)) problems.push(`${name} billed ${attemptId} twice`);
-    billed.add(attemptId);
-    const state = attempts.get(attemptId)?.state;
-    const cost = costs.get(attemptId);
-    if (cost === undefined) {
-      problems.push(`${name} billed ${attemptId}, which is ${state}, and no cost is booked`);
-    } else if (state === "done" && cost.amount !== amount) {
-      problems.push(`${name} billed ${attemptId} ${amount}, and ${cost.amount} is booked`);
-    } else if (state === "unknown" && cost.fate !== "wasted") {
-      problems.push(`${attemptId} is unknown, and its cost is not waste`);
-    }
-  }
-}
-
-type BilledBy = { attemptId: string; slots: readonly number[]; vendor: SimulatedVendor };
-
-/** A picture is bought once; once more only where a channel was told to try again after an unknown outcome. */
-function checkSlots(
-  taskId: string,
-  attempts: readonly AttemptRow[],
-  { bills, problems }: { bills: ReadonlyMap<string, BilledBy>; problems: string[] },
-): void {
-  const bought = new Map<number, BilledBy[]>();
-  for (const { id } of attempts) {
-    const bill = bills.get(id);
-    for (const slot of bill?.slots ?? []) {
-      if (bill !== undefined) bought.set(slot, [...(bought.get(slot) ?? []), bill]);
-    }
-  }
-  for (const [slot, buys] of bought) {
-    const retried = attempts.filter(
-      ({ state, channel, slots_json }) =>
-        state === "unknown" &&
-        channel === "jobs" &&
-        (JSON.parse(slots_json) as number[]).includes(slot),
-    ).length;
-    if (buys.length > 1 + Math.min(1, retried)) {
-      const names = buys.map(({ vendor, attemptId }) => `${vendor.name} ${attemptId}`).join(", ");
-      problems.push(`slot ${slot} of ${taskId} was bought ${buys.length} times: ${names}`);
-    }
-  }
-}
-
-/** Every picture that a row names is stored, whole. */
+/** Every picture that a row names is stored, whole, until somebody may remove it. */
 async function checkObjects({ db, storage, problems }: World): Promise<void> {
   const outputs = await db.read.selectFrom("outputs").selectAll().execute();
-  for (const { task_id, object, bytes } of outputs) {
-    if (storage.objects.get(object) !== bytes) problems.push(`a picture of ${task_id} is gone`);
+  const references = await db.read.selectFrom("references").selectAll().execute();
+  for (const { task_id, object, bytes } of [...outputs, ...references]) {
+    if (storage.objects.get(object)?.length !== bytes)
+      problems.push(`a picture of ${task_id} is gone`);
+  }
+}
+
+/** Receivers' own logs against the outbox: an end that was committed is told of, and no other one. */
+async function checkTold({ db, problems, receiver }: World): Promise<void> {
+  const events = await db.read.selectFrom("events").selectAll().execute();
+  const bodies = new Map(events.map(({ id, body }) => [id, body]));
+  for (const { eventId, body } of receiver.told) {
+    if (!bodies.has(eventId)) problems.push(`${eventId} was told of, and no row names it`);
+    else if (bodies.get(eventId) !== body) problems.push(`${eventId} was told of in other words`);
+  }
+  const heard = new Set(receiver.told.map(({ eventId }) => eventId));
+  for (const { id, task_id } of events) {
+    if (!heard.has(id)) problems.push(`nobody was told of ${id}, the end of ${task_id}`);
   }
 }

@@ -23,8 +23,8 @@ export type Outcome = {
 
 const stepsMax = 60;
 const booksEvery = 15;
-/** Longer than a place of an unknown attempt is kept. */
-const placesEndMs = 70 * secondMs;
+/** Longer than a receiver waits for its next try, than the lease of one that was cut short, and than places are kept. */
+const settleMs = 4 * minuteMs;
 /** Longer than a vendor takes for anything, so that its last bill is written. */
 const vendorsEndMs = 4 * minuteMs;
 
@@ -40,7 +40,7 @@ export async function simulate(
     world.problems.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
   const outcome = await report(world);
-  world.gateway.life.isDead = true;
+  end(world);
   await world.db.close();
   return outcome;
 }
@@ -48,7 +48,7 @@ export async function simulate(
 async function play(world: World, tamper: (world: World) => Promise<void> | void): Promise<void> {
   for (let step = 1; step <= stepsMax && world.problems.length === 0; step += 1) {
     const deed = chooseDeed(world);
-    world.trace.push(`${world.clock.monotonic()} -- ${deed.name}`);
+    world.note(`-- ${deed.name}`);
     await deed.run(world);
     await checkStep(world);
     if (step % booksEvery === 0) await checkBooks(world);
@@ -66,27 +66,49 @@ function chooseDeed({ dice }: World): (typeof deeds)[number] {
   return chosen ?? deeds[0]!;
 }
 
-/** No further accident: within a deadline, and what a restart takes, every task has ended. */
+/** No further accident: within a deadline, and what a restart takes, every task has ended, every place is free and every end told of. */
 async function settle(world: World): Promise<void> {
-  const endMs = world.clock.monotonic() + deadlineMs + 2 * minuteMs;
+  world.weather.isCalm = true;
+  const endMs = world.clock.monotonic() + deadlineMs + settleMs;
   while (world.clock.monotonic() < endMs && (await countOpen(world)) > 0) {
-    await pass(world, 10 * secondMs);
+    await pass(world, 5 * secondMs);
     await checkStep(world);
   }
-  await pass(world, placesEndMs);
   // The gateway has nothing to do any more, and costs the most of a run's time.
-  world.gateway.life.isDead = true;
-  await world.clock.pass(vendorsEndMs);
+  end(world);
+  await world.clock.advance(vendorsEndMs);
+}
+
+function end({ nodes }: World): void {
+  for (const { gateway } of nodes) gateway.life.isDead = true;
 }
 
 async function countOpen({ db }: World): Promise<number> {
   const tasks = await db.read.selectFrom("tasks").select("state").execute();
-  return tasks.filter(({ state }) => !isFinal(taskTransitions, state)).length;
+  const open = tasks.filter(({ state }) => !isFinal(taskTransitions, state)).length;
+  const { rows } = await sql<{ rest: number }>`select
+    (select count(*) from events where expanded_at is null) +
+    (select count(*) from deliveries where state = 'pending') +
+    (select count(*) from channel_load where in_flight > 0) as rest`.execute(db.read);
+  return open + (rows[0]?.rest ?? 0);
 }
 
-const tables = ["tasks", "slots", "attempts", "ledger", "costs", "balances", "events", "outputs"];
+const tables = [
+  "tasks",
+  "slots",
+  "attempts",
+  "ledger",
+  "costs",
+  "balances",
+  "events",
+  "deliveries",
+  "delivery_tries",
+  "outputs",
+  "references",
+];
 
-async function report({ seed, db, trace, problems, accepted, vendors }: World): Promise<Outcome> {
+async function report(world: World): Promise<Outcome> {
+  const { seed, db, trace, problems, accepted, vendors, receiver, nodes } = world;
   const digest = createHash("sha256").update(trace.join("\n"));
   for (const table of tables) {
     const { rows } = await sql`select * from ${sql.table(table)}`.execute(db.read);
@@ -109,10 +131,17 @@ async function report({ seed, db, trace, problems, accepted, vendors }: World): 
     facts: {
       tasks: accepted.size,
       bills: vendors.reduce((sum, { bills }) => sum + bills.length, 0),
-      deaths: trace.filter((event) => event.endsWith("the process has died")).length,
+      nodes: nodes.length,
+      deaths: countEvents(trace, "the process has died"),
+      takeovers: countEvents(trace, "took over the tasks"),
+      told: receiver.told.length,
       ...Object.fromEntries(states.map(({ state, count }) => [`attempts ${state}`, count])),
       ...Object.fromEntries(ends.map(({ state, count }) => [`tasks ${state}`, count])),
     },
     trace,
   };
+}
+
+function countEvents(trace: readonly string[], words: string): number {
+  return trace.filter((event) => event.includes(words)).length;
 }

@@ -15,31 +15,50 @@ import { createIds } from "../../src/lib/ids.ts";
 import type { Ids } from "../../src/lib/ids.ts";
 import { createLog } from "../../src/lib/log.ts";
 import type { Random } from "../../src/lib/random.ts";
-import { minuteMs, systemClock } from "../../src/lib/time.ts";
+import { createAdjustableClock, minuteMs, systemClock } from "../../src/lib/time.ts";
 import { createCatalogue } from "../../src/models/catalogue.ts";
 import { createDice } from "../crash/dice.ts";
 import type { Dice } from "../crash/dice.ts";
+import { createTestClock } from "../support/clock.ts";
+import type { TestClock } from "../support/clock.ts";
 import { testModel } from "../support/engine.ts";
-import { createSimulatedClock } from "./clock.ts";
-import type { SimulatedClock } from "./clock.ts";
-import { createSimulatedStorage } from "./death.ts";
-import type { SimulatedStorage } from "./death.ts";
 import { startSimulatedGateway } from "./gateway.ts";
 import type { SimulatedGateway, Surroundings } from "./gateway.ts";
+import { resultHostOf } from "./links.ts";
+import type { Machine } from "./machine.ts";
+import { createNetwork } from "./network.ts";
+import type { Server, Weather } from "./network.ts";
+import { createNotices } from "./notices.ts";
+import { createReceiver, createReferenceServer, receiverHosts, referenceHost } from "./servers.ts";
+import type { SimulatedReceiver } from "./servers.ts";
+import { createSimulatedStorage } from "./storage.ts";
+import type { SimulatedStorage } from "./storage.ts";
 import { createSimulatedVendor } from "./vendor.ts";
 import type { SimulatedVendor } from "./vendor.ts";
+
+/** A machine of the gateway, and the process that runs on it, or that has died there last. */
+export type Node = {
+  machine: Machine;
+  gateway: SimulatedGateway;
+  /** When the next process starts, on the monotonic clock; null while nobody has seen that one is dead. */
+  startsAtMs: number | null;
+  /** Whoever runs there cannot reach the database. */
+  isCutOff: boolean;
+};
 
 export type World = Surroundings & {
   seed: number;
   dice: Dice;
-  clock: SimulatedClock;
+  clock: TestClock;
   db: Database;
   ids: Ids;
   storage: SimulatedStorage;
   vendors: readonly SimulatedVendor[];
+  receiver: SimulatedReceiver;
+  weather: Weather;
   callers: readonly Caller[];
-  /** The process that runs now, or the one that has just died. */
-  gateway: SimulatedGateway;
+  /** One, or two that share the database. */
+  nodes: readonly Node[];
   /** Tasks whose id a caller was told, with the caller. */
   accepted: Map<string, Caller>;
   /** The task of every idempotency key, as the first reply said. */
@@ -86,14 +105,20 @@ const keyLimits: readonly Partial<KeySettings>[] = [
   { mode: "test" },
 ];
 
+/** Nothing in a simulation waits for a file or a socket: what goes on, goes on in these turns. */
+const turns = 4;
+/** A machine that nobody has set the clock of. */
+const skewMsMax = 5 * minuteMs;
+
 export async function createWorld(seed: number): Promise<World> {
   const dice = createDice(seed);
-  const clock = createSimulatedClock();
+  const clock = createTestClock(undefined, { turns });
   const random = createRandom(dice.fork());
   const ids = createIds(clock, random);
   const problems: string[] = [];
   const trace: string[] = [];
   const note = (event: string): void => void trace.push(`${clock.monotonic()} ${event}`);
+  const weather: Weather = { isCalm: false };
   const db = await openDatabase(
     { kind: "sqlite", path: ":memory:" },
     // Its patience with locks is in real time; nobody else has this database.
@@ -106,32 +131,48 @@ export async function createWorld(seed: number): Promise<World> {
   );
   const createVendor = (name: string, traits: Partial<SimulatedVendor>): SimulatedVendor =>
     createSimulatedVendor(
-      { name, picturesMax: 1, resend: "never", hasJobs: false, canCancel: false, ...traits },
-      { clock, dice: dice.fork(), note },
+      { ...noTraits, name, ...traits },
+      { clock, dice: dice.fork(), weather, note },
     );
-  const around: Surroundings & Pick<World, "clock" | "storage"> = {
+  const vendors = [
+    createVendor("oneshot", { picturesMax: 4 }),
+    createVendor("jobs", { hasJobs: true, hasLinks: true }),
+    createVendor("graph", { hasJobs: true, resend: "safe", canCancel: true, picturesMax: 2 }),
+    createVendor("dear", { hasLinks: true }),
+  ];
+  const receiver = createReceiver({ dice: dice.fork(), weather });
+  const around = {
     clock,
     random,
     ids,
     db,
+    weather,
+    receiver,
     storage: createSimulatedStorage(),
-    vendors: [
-      createVendor("oneshot", { picturesMax: 4 }),
-      createVendor("jobs", { hasJobs: true }),
-      createVendor("graph", { hasJobs: true, resend: "safe", canCancel: true, picturesMax: 2 }),
-      createVendor("dear", {}),
-    ],
+    network: createNetwork({
+      clock,
+      servers: new Map<string, Server>([
+        ...vendors.map(({ name, server }) => [resultHostOf(name), server] as const),
+        ...receiverHosts.map((host) => [host, receiver.server] as const),
+        [referenceHost, createReferenceServer({ dice: dice.fork(), weather })],
+      ]),
+    }),
+    notices: createNotices({ clock, dice: dice.fork() }),
+    vendors,
     testVendor: createVendor("playground", { picturesMax: 4, resend: "safe" }),
     catalogue: createCatalogue(),
-    alarm: (line) => problems.push(`the log tells of a mistake: ${line}`),
-  };
+    isShared: dice.isLucky(0.6),
+    note,
+    alarm: (line: string) => void problems.push(`the log tells of a mistake: ${line}`),
+  } satisfies Surroundings & Partial<World>;
   const callers = await prepare(around);
+  const names = around.isShared ? ["first", "second"] : ["only"];
   return {
     ...around,
     seed,
     dice,
     callers,
-    gateway: startSimulatedGateway(around, 0),
+    nodes: names.map((name) => startNode(around, name, dice)),
     accepted: new Map(),
     keys: new Map(),
     problems,
@@ -142,8 +183,30 @@ export async function createWorld(seed: number): Promise<World> {
   };
 }
 
+const noTraits = {
+  picturesMax: 1,
+  resend: "never",
+  hasJobs: false,
+  canCancel: false,
+  hasLinks: false,
+} as const;
+
+function startNode(around: Surroundings, name: string, dice: Dice): Node {
+  const clock = createAdjustableClock(around.clock);
+  if (around.isShared) clock.adjustBy(dice.between(-skewMsMax, skewMsMax));
+  const machine = { name, clock };
+  const gateway = startSimulatedGateway(around, machine, { isDead: false, isCutOff: false });
+  return { machine, gateway, startsAtMs: null, isCutOff: false };
+}
+
 /** Two accounts with keys and money, and a channel for every vendor. */
-async function prepare({ db, clock, ids, random, vendors }: Surroundings): Promise<Caller[]> {
+async function prepare({
+  db,
+  clock,
+  ids,
+  random,
+  vendors,
+}: Surroundings & { ids: Ids }): Promise<Caller[]> {
   const now = clock.now();
   await db.transaction(async (tx) => {
     for (const { name } of vendors) {

@@ -6,7 +6,7 @@ import type { Clock } from "../../src/lib/time.ts";
 export type TestClock = Clock & {
   /**
    * Moves time by `ms` and runs what falls due on the way, in order, each at its own time. After each, the
-   * code it woke gets a turn of the event loop, so that the timers it sets in turn are seen too.
+   * code it woke gets its turns of the event loop, so that the timers it sets in turn are seen too.
    */
   advance(ms: number): Promise<void>;
   /** Sleeps and calls that wait for their time. */
@@ -20,14 +20,16 @@ type Timer = { dueMs: number; fire(): void };
 /** 2026-01-01T00:00:00Z. */
 const startMsDefault = 1_767_225_600_000;
 
-export function createTestClock(startMs = startMsDefault): TestClock {
+/** `turns` of the event loop: in these, what a timer has woken comes to rest. */
+export function createTestClock(startMs = startMsDefault, { turns = 1 } = {}): TestClock {
   let elapsedMs = 0;
   const timers = new Set<Timer>();
   const watchers = new Set<{ count: number; resolve(): void }>();
 
   function add(delayMs: number, run: () => void): Timer {
     const timer = {
-      dueMs: elapsedMs + Math.max(0, delayMs),
+      // In whole milliseconds, so that every time that is read is one.
+      dueMs: elapsedMs + Math.max(0, Math.ceil(delayMs)),
       fire: () => {
         timers.delete(timer);
         run();
@@ -41,6 +43,10 @@ export function createTestClock(startMs = startMsDefault): TestClock {
       }
     }
     return timer;
+  }
+
+  async function rest(): Promise<void> {
+    for (let turn = 0; turn < turns; turn += 1) await nextTurn();
   }
 
   /** Timers of equal time fire in the order they were set, which a set keeps. */
@@ -73,11 +79,11 @@ export function createTestClock(startMs = startMsDefault): TestClock {
     },
     advance: async (ms) => {
       const untilMs = elapsedMs + ms;
-      await nextTurn();
+      await rest();
       for (let timer = findNext(untilMs); timer !== null; timer = findNext(untilMs)) {
         elapsedMs = Math.max(elapsedMs, timer.dueMs);
         timer.fire();
-        await nextTurn();
+        await rest();
       }
       elapsedMs = untilMs;
     },

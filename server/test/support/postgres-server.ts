@@ -127,6 +127,10 @@ export type OwnPostgres = {
   pid(): number;
   /** Ends every session, as a restart by an operator does, and comes back with all that was committed. */
   restart(): Promise<void>;
+  /** Stops in immediate mode, as after a crash: sessions break, and nothing is written on the way out. */
+  crash(): Promise<void>;
+  /** Starts it again after `crash`; what was committed is recovered from its log. */
+  start(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -145,6 +149,10 @@ export async function startServer(changes: ServerSettings = {}): Promise<OwnPost
       pid: () => server.pid ?? 0,
       restart: async () => {
         await stopServer(server);
+        server = await runServer(folder, changes);
+      },
+      crash: () => stopServer(server, "SIGQUIT"),
+      start: async () => {
         server = await runServer(folder, changes);
       },
       stop: async () => {
@@ -198,7 +206,9 @@ async function runServer(folder: string, changes: ServerSettings): Promise<Child
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const child = run(folder, "postgres", ["-D", join(folder, "data"), ...options]);
   // A test process that ends early must not leave its server behind.
-  process.once("exit", () => child.kill("SIGINT"));
+  const end = (): void => void child.kill("SIGINT");
+  process.once("exit", end);
+  child.once("exit", () => process.off("exit", end));
   await untilReady(child);
   return child;
 }
@@ -228,12 +238,15 @@ async function untilReady(child: ChildProcess): Promise<void> {
   for (const stream of [child.stdout, child.stderr]) (stream as Socket | null)?.unref();
 }
 
-async function stopServer(child: ChildProcess): Promise<void> {
+/** To PostgreSQL, SIGINT is a fast shutdown and SIGQUIT an immediate one. */
+async function stopServer(
+  child: ChildProcess,
+  signal: "SIGINT" | "SIGQUIT" = "SIGINT",
+): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.ref();
   const ended = once(child, "exit");
-  // SIGINT is PostgreSQL's fast shutdown.
-  child.kill("SIGINT");
+  child.kill(signal);
   await ended;
 }
 
