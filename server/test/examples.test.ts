@@ -15,7 +15,8 @@ import type { TestContext } from "node:test";
 
 import { Webhook } from "standardwebhooks";
 
-import type { BalanceReply, Task } from "../../client/src/types.ts";
+import type { BalanceReply } from "../../client/src/balance.ts";
+import type { Task } from "../../client/src/tasks.ts";
 import { systemClock } from "../src/lib/time.ts";
 import { startGateway } from "./support/app.ts";
 import type { Gateway } from "./support/app.ts";

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { BalanceReply } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
 import type { Balance, Balances } from "../billing/balance.ts";
 import { toCredits, toUsd } from "../lib/money.ts";
 import type { Auth } from "./auth.ts";

@@ -6,7 +6,7 @@ import type {
   DeliveryReply,
   DeliveryTry,
   RedeliverReply,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/webhooks.ts";
 import type { Clock } from "../lib/time.ts";
 import { secondMs, toUnixSeconds } from "../lib/time.ts";
 import type {

@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 
-import type { ModelDocsReply } from "../../../client/src/types.ts";
+import type { ModelDocsReply } from "../../../client/src/models.ts";
 import { AppError } from "../lib/errors.ts";
 import { toUnixSeconds } from "../lib/time.ts";
 import type { Clock } from "../lib/time.ts";

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { EstimateReply } from "../../../client/src/types.ts";
+import type { EstimateReply } from "../../../client/src/pricing.ts";
 import type { Caller } from "../accounts/caller.ts";
 import type { JsonObject } from "../lib/json.ts";
 import type { Micros } from "../lib/money.ts";

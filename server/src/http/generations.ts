@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 
-import type { SubmitReply, VersionedSubmitReply } from "../../../client/src/types.ts";
+import type { SubmitReply, VersionedSubmitReply } from "../../../client/src/submit.ts";
 import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";

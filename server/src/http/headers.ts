@@ -1,7 +1,7 @@
 /** Request headers that every route reads the same way, and reply headers that many routes share. */
 import type { IncomingHttpHeaders } from "node:http";
 
-import type { ResponseVersion } from "../../../client/src/types.ts";
+import type { ResponseVersion } from "../../../client/src/errors.ts";
 import { AppError } from "../lib/errors.ts";
 
 /** `versioned` when the request named a known response version. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 
-import type { HealthReply, ReadinessReply } from "../../../client/src/types.ts";
+import type { HealthReply, ReadinessReply } from "../../../client/src/health.ts";
 import type { Log } from "../lib/log.ts";
 import type { Clock } from "../lib/time.ts";
 import { secondMs } from "../lib/time.ts";

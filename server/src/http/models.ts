@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { ModelSchemaReply } from "../../../client/src/types.ts";
+import type { ModelSchemaReply } from "../../../client/src/models.ts";
 import type { PriceOverrides } from "../billing/prices.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { secondMs } from "../lib/time.ts";

@@ -1,7 +1,7 @@
 /** The price pages of existing clients: open to anybody, list prices in force, nothing of an account. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { MarketplaceReply, PublicPriceReply } from "../../../client/src/types.ts";
+import type { MarketplaceReply, PublicPriceReply } from "../../../client/src/pricing.ts";
 import type { PriceOverrides } from "../billing/prices.ts";
 import type { Clock } from "../lib/time.ts";
 import { secondMs } from "../lib/time.ts";

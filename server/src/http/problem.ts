@@ -2,7 +2,7 @@
  * How an error becomes a reply. This is the only file that knows status numbers, and it does not
  * compile while a reason has none. `docs/errors.md` says the same to people; a test compares the two.
  */
-import type { ErrorReason, ErrorReply, ErrorType } from "../../../client/src/types.ts";
+import type { ErrorReason, ErrorReply, ErrorType } from "../../../client/src/errors.ts";
 import type { AppError, Reason } from "../lib/errors.ts";
 import type { ResponseContract } from "./headers.ts";
 

@@ -4,15 +4,14 @@
  */
 import { z } from "zod";
 
+import type { ErrorReason } from "../../../client/src/errors.ts";
 import type {
-  ErrorReason,
-  MarketplaceQuery,
   ModelDocsQuery,
   ModelListQuery,
   ModelSchemaQuery,
-  PublicPriceQuery,
-  Warning as WireWarning,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/models.ts";
+import type { MarketplaceQuery, PublicPriceQuery } from "../../../client/src/pricing.ts";
+import type { Warning as WireWarning } from "../../../client/src/submit.ts";
 import type { Reason } from "../lib/errors.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Language, Warning } from "../models/model.ts";

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 
-import type { TaskBatchBody, TaskListQuery } from "../../../client/src/types.ts";
+import type { TaskBatchBody, TaskListQuery } from "../../../client/src/tasks.ts";
 import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import { isId } from "../lib/ids.ts";

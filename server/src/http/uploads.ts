@@ -2,7 +2,7 @@ import type { MultipartFile } from "@fastify/multipart";
 import { fastifyMultipart } from "@fastify/multipart";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { UploadReply } from "../../../client/src/types.ts";
+import type { UploadReply } from "../../../client/src/uploads.ts";
 import type { Upload, UploadInput } from "../images/uploads.ts";
 import { AppError } from "../lib/errors.ts";
 import { toUnixSeconds } from "../lib/time.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import test from "node:test";
 
-import type { UsageReply } from "../../../client/src/types.ts";
+import type { UsageReply } from "../../../client/src/usage.ts";
 import { bearer, createTestServer, liveToken } from "../../test/support/http.ts";
 import { createRequestLimits } from "../accounts/limits.ts";
 import type { UsageReport, UsageRequest } from "../billing/usage-report.ts";

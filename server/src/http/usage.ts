@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { LRUCache } from "lru-cache";
 
-import type { UsageFigures, UsageReply } from "../../../client/src/types.ts";
+import type { UsageFigures, UsageReply } from "../../../client/src/usage.ts";
 import type { Caller } from "../accounts/caller.ts";
 import type { RequestLimits } from "../accounts/limits.ts";
 import type { UsageFigures as Figures, ReportUsage } from "../billing/usage-report.ts";

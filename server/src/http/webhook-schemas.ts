@@ -6,7 +6,7 @@ import type {
   RedeliverBody,
   WebhookCreateBody,
   WebhookUpdateBody,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/webhooks.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
 

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
+import type { Task } from "../../../client/src/tasks.ts";
 import type {
   DeliveryReply,
-  Task,
   Webhook,
   WebhookDeletedReply,
   WebhookListReply,
@@ -10,7 +10,7 @@ import type {
   WebhookSecret,
   WebhookSecretReply,
   WebhookWithSecretReply,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/webhooks.ts";
 import type { Clock } from "../lib/time.ts";
 import { toUnixSeconds } from "../lib/time.ts";
 import type { Owner } from "../webhooks/endpoint-store.ts";

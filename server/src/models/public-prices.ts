@@ -1,5 +1,5 @@
 /** List prices in force as anybody may read them: USD, before an account's own ratio. */
-import type { MarketplaceModel, PublicPrice } from "../../../client/src/types.ts";
+import type { MarketplaceModel, PublicPrice } from "../../../client/src/pricing.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Micros } from "../lib/money.ts";
 import { toCredits, toUsd } from "../lib/money.ts";

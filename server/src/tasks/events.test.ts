@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import type { Task as WireTask } from "../../../client/src/types.ts";
+import type { Task as WireTask } from "../../../client/src/tasks.ts";
 import type { EventRow } from "../db/webhook-rows.ts";
 import { onEachEngine } from "../../test/support/engine.ts";
 import type { TestEngine } from "../../test/support/engine.ts";

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { CompiledQuery } from "kysely";
 
-import type { Task as WireTask } from "../../../client/src/types.ts";
+import type { Task as WireTask } from "../../../client/src/tasks.ts";
 import { onEachDatabase } from "../../test/support/databases.ts";
 import { onEachEngine } from "../../test/support/engine.ts";
 import type { TestEngine } from "../../test/support/engine.ts";

@@ -1,5 +1,5 @@
 /** Every statement on `tasks`, but for those that tidy up (`sweep-store.ts`). */
-import type { TaskUsage } from "../../../client/src/types.ts";
+import type { TaskUsage } from "../../../client/src/tasks.ts";
 import type { Handle, Tx } from "../db/database.ts";
 import type { TaskRow } from "../db/schema.ts";
 import { selectRows } from "../db/select-rows.ts";

@@ -1,4 +1,4 @@
-import type { TaskUsage } from "../../../client/src/types.ts";
+import type { TaskUsage } from "../../../client/src/tasks.ts";
 import type { Handle } from "../db/database.ts";
 import type { Catalogue } from "../models/catalogue.ts";
 import { sandboxUsage } from "../models/tokens.ts";

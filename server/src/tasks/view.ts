@@ -5,7 +5,7 @@ import type {
   TaskImageError,
   TaskResult,
   TaskUsage,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/tasks.ts";
 import type { OutputRow, TaskRow } from "../db/schema.ts";
 import { must } from "../lib/errors.ts";
 import { toCredits, toUsd } from "../lib/money.ts";

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 
 import OpenAI, { APIError } from "openai";
 
-import type { TaskListReply } from "../../../client/src/types.ts";
+import type { TaskListReply } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import type { BalanceReply, SubmitReply, VersionedSubmitReply } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
+import type { SubmitReply, VersionedSubmitReply } from "../../../client/src/submit.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { submitPath, until } from "../support/client.ts";

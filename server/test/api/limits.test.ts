@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import type { TaskBatchReply, TaskListReply, UsageReply } from "../../../client/src/types.ts";
+import type { TaskBatchReply, TaskListReply } from "../../../client/src/tasks.ts";
+import type { UsageReply } from "../../../client/src/usage.ts";
 import { systemClock, toUnixSeconds } from "../../src/lib/time.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";

@@ -2,13 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type {
-  HealthReply,
-  ModelDetail,
-  ModelListReply,
-  ModelSchemaReply,
-  ReadinessReply,
-} from "../../../client/src/types.ts";
+import type { HealthReply, ReadinessReply } from "../../../client/src/health.ts";
+import type { ModelDetail, ModelListReply, ModelSchemaReply } from "../../../client/src/models.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { refusalOf } from "../support/client.ts";

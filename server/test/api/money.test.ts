@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
-import type { BalanceReply, ModelDetail } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
+import type { ModelDetail } from "../../../client/src/models.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import type { Client } from "../support/client.ts";

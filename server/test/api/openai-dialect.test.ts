@@ -5,7 +5,8 @@ import { after, before, test } from "node:test";
 import OpenAI, { APIError, toFile } from "openai";
 import sharp from "sharp";
 
-import type { BalanceReply, TaskReply } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
+import type { TaskReply } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import type { Client } from "../support/client.ts";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type { UploadReply, WebhookWithSecretReply } from "../../../client/src/types.ts";
+import type { UploadReply } from "../../../client/src/uploads.ts";
+import type { WebhookWithSecretReply } from "../../../client/src/webhooks.ts";
 import type { JsonObject } from "../../src/lib/json.ts";
 import { isJsonObject } from "../../src/lib/json.ts";
 import { createCatalogue } from "../../src/models/catalogue.ts";

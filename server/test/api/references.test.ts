@@ -6,7 +6,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import type { BalanceReply, Task } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import type { Client } from "../support/client.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type { BalanceReply } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { exchange, refusalOf, submitPath } from "../support/client.ts";

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import type { Client } from "../support/client.ts";

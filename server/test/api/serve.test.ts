@@ -10,7 +10,7 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
-import type { SubmitReply } from "../../../client/src/types.ts";
+import type { SubmitReply } from "../../../client/src/submit.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import { listChildIds, readCommandLine } from "../support/app.ts";
 import type { Settings } from "../support/app.ts";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import type { TaskReply, VersionedSubmitReply } from "../../../client/src/types.ts";
+import type { VersionedSubmitReply } from "../../../client/src/submit.ts";
+import type { TaskReply } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { refusalOf, submitPath } from "../support/client.ts";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type { BalanceReply, CancelReply, Task, TaskReply } from "../../../client/src/types.ts";
+import type { BalanceReply } from "../../../client/src/balance.ts";
+import type { CancelReply, Task, TaskReply } from "../../../client/src/tasks.ts";
 import { taskErrorCodes } from "../../src/models/task-errors.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type { UploadReply } from "../../../client/src/types.ts";
+import type { UploadReply } from "../../../client/src/uploads.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { download, refusalOf, until } from "../support/client.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import type { Task, TaskReply } from "../../../client/src/types.ts";
+import type { Task, TaskReply } from "../../../client/src/tasks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Gateway } from "../support/app.ts";
 import { until } from "../support/client.ts";

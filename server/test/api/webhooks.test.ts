@@ -3,19 +3,19 @@ import { after, test } from "node:test";
 
 import { Webhook } from "standardwebhooks";
 
+import type { Task } from "../../../client/src/tasks.ts";
 import type {
   Delivery,
   DeliveryDetailReply,
   DeliveryListReply,
   DeliveryReply,
   RedeliverReply,
-  Task,
   WebhookDeletedReply,
   WebhookListReply,
   WebhookReply,
   WebhookSecretReply,
   WebhookWithSecretReply,
-} from "../../../client/src/types.ts";
+} from "../../../client/src/webhooks.ts";
 import { startGateway } from "../support/app.ts";
 import type { Client } from "../support/client.ts";
 import { download, refusalOf, until } from "../support/client.ts";

@@ -13,7 +13,7 @@ import { addChannel } from "../../src/channels/add.ts";
 import { parseConfig } from "../../src/config.ts";
 import { openInstallation } from "../../src/installation.ts";
 import { systemClock } from "../../src/lib/time.ts";
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { createDice } from "../crash/dice.ts";
 import type { Dice } from "../crash/dice.ts";
 import { startLoad } from "../crash/load.ts";

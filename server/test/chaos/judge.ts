@@ -1,5 +1,5 @@
 /** What must be true of every order once the run is over: four logs, kept by four parties, must agree. Pure. */
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import type { Order } from "../crash/orders.ts";
 import type { BookedTask } from "./books.ts";
 

@@ -7,7 +7,7 @@ import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import { until } from "../support/client.ts";
 import { collectPictures, countColour } from "../support/pictures.ts";

@@ -2,7 +2,7 @@
  * Callers under whom the server dies: each submits, polls and cancels over real HTTP, repeats what got no
  * reply with the same Idempotency-Key, as a good client does, and writes down every word it was told.
  */
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import { hasEnded, submitPath } from "../support/client.ts";
 import type { Dice } from "./dice.ts";

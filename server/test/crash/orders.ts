@@ -1,5 +1,5 @@
 /** What the callers of a crash run ask for, and what they were promised for it. */
-import type { TaskErrorCode } from "../../../client/src/types.ts";
+import type { TaskErrorCode } from "../../../client/src/tasks.ts";
 import { colours, dataUri, paintMask, paintPlain } from "../support/pictures.ts";
 import type { Rgb } from "../support/pictures.ts";
 import type { ReferenceServer } from "../support/reference-server.ts";

@@ -1,5 +1,5 @@
 /** What a task must have come to, from what was committed when its server was killed. Pure. */
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import type { BookedTask } from "./books.ts";
 import type { VendorLog } from "./vendors.ts";
 

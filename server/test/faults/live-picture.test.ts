@@ -8,7 +8,8 @@ import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
 import type { TestContext } from "node:test";
 
-import type { SubmitReply, TaskReply } from "../../../client/src/types.ts";
+import type { SubmitReply } from "../../../client/src/submit.ts";
+import type { TaskReply } from "../../../client/src/tasks.ts";
 import { emulatedBflKey, startBflEmulator } from "../emulators/bfl.ts";
 import { emulatedOpenAiKey, startOpenAiEmulator } from "../emulators/openai.ts";
 import { until } from "../support/client.ts";

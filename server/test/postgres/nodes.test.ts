@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 
 import { Client as PostgresClient } from "pg";
 
-import type { Task, TaskReply } from "../../../client/src/types.ts";
+import type { Task, TaskReply } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import { databaseUrl, removeDatabases, usePostgres } from "../support/api-database.ts";
 import type { Settings } from "../support/app.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
-import type { Task } from "../../../client/src/types.ts";
+import type { Task } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import { findOffences, readBooks } from "../chaos/books.ts";
 import { createDice } from "../crash/dice.ts";

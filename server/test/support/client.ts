@@ -3,13 +3,9 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 
-import type {
-  ErrorReply,
-  SubmitReply,
-  Task,
-  TaskReply,
-  Warning,
-} from "../../../client/src/types.ts";
+import type { ErrorReply } from "../../../client/src/errors.ts";
+import type { SubmitReply, Warning } from "../../../client/src/submit.ts";
+import type { Task, TaskReply } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
 
 export type Reply<Body> = { status: number; headers: Headers; body: Body };

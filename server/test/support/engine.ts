@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 
-import type { Task as WireTask } from "../../../client/src/types.ts";
+import type { Task as WireTask } from "../../../client/src/tasks.ts";
 import { createAccounts } from "../../src/accounts/accounts.ts";
 import type { Caller } from "../../src/accounts/caller.ts";
 import { findLockedUsage, listUsages } from "../../src/accounts/key-usage.ts";

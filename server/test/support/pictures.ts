@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 
 import sharp from "sharp";
 
-import type { Task, TaskImage } from "../../../client/src/types.ts";
+import type { Task, TaskImage } from "../../../client/src/tasks.ts";
 import { download } from "./client.ts";
 
 /** Red, green, blue, each 0 to 255. */

@@ -1,7 +1,7 @@
 /** BFL's submit and poll, for tools that only speak those; every FLUX model of the catalogue has its route. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-import type { Task } from "../../../../client/src/types.ts";
+import type { Task } from "../../../../client/src/tasks.ts";
 import { parseDataReference } from "../../images/data-uri.ts";
 import { AppError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";

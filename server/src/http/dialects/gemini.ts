@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 
-import type { Task, TaskErrorCode, TaskUsage } from "../../../../client/src/types.ts";
+import type { Task, TaskErrorCode, TaskUsage } from "../../../../client/src/tasks.ts";
 import { AppError } from "../../lib/errors.ts";
 import type { JsonObject } from "../../lib/json.ts";
 import type { Model } from "../../models/row.ts";

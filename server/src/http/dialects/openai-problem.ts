@@ -1,4 +1,4 @@
-import type { TaskErrorCode } from "../../../../client/src/types.ts";
+import type { TaskErrorCode } from "../../../../client/src/tasks.ts";
 import type { AppError, Reason } from "../../lib/errors.ts";
 
 /** Body of every refusal of the OpenAI API, and of the event that ends a stream early. */

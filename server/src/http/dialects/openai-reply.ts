@@ -1,5 +1,5 @@
 /** Results in the words of the OpenAI Images API, whole or as events. */
-import type { Task, TaskUsage } from "../../../../client/src/types.ts";
+import type { Task, TaskUsage } from "../../../../client/src/tasks.ts";
 import { AppError, must } from "../../lib/errors.ts";
 import type { Clock } from "../../lib/time.ts";
 import { toUnixSeconds } from "../../lib/time.ts";

@@ -4,7 +4,7 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 
-import type { Task, TaskImage } from "../../../../client/src/types.ts";
+import type { Task, TaskImage } from "../../../../client/src/tasks.ts";
 import type { Upload, UploadInput } from "../../images/uploads.ts";
 import { AppError, must } from "../../lib/errors.ts";
 import type { JsonObject } from "../../lib/json.ts";

@@ -5,7 +5,7 @@
  * (`server/test/api/fuzz.test.ts`).
  *
  * To document a route:
- * 1. `schemas/<room>.ts`: a Zod schema for each body, held to the wire type of `client/src/types.ts` by
+ * 1. `schemas/<room>.ts`: a Zod schema for each body, held to the wire type of `client/src/` by
  *    `Agrees`. The key in the exported record is the schema's name in the document.
  * 2. `operations/<room>.ts`: an `Operation` a route, with the schemas of step 1 and every reason with
  *    which the route itself refuses; what any route may answer is added by `refusals.ts`.

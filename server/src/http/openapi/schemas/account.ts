@@ -1,13 +1,9 @@
 import { z } from "zod";
 
-import type {
-  BalanceReply,
-  HealthReply,
-  ReadinessReply,
-  UploadReply,
-  UsageQuery,
-  UsageReply,
-} from "../../../../../client/src/types.ts";
+import type { BalanceReply } from "../../../../../client/src/balance.ts";
+import type { HealthReply, ReadinessReply } from "../../../../../client/src/health.ts";
+import type { UploadReply } from "../../../../../client/src/uploads.ts";
+import type { UsageQuery, UsageReply } from "../../../../../client/src/usage.ts";
 import type { Agrees, AllTrue } from "../operation.ts";
 
 const balance = z.object({

@@ -1,6 +1,7 @@
 import { z } from "zod";
 
-import type { ErrorReply, Warning } from "../../../../../client/src/types.ts";
+import type { ErrorReply } from "../../../../../client/src/errors.ts";
+import type { Warning } from "../../../../../client/src/submit.ts";
 import { reasons } from "../../../lib/errors.ts";
 import type { Agrees, AllTrue } from "../operation.ts";
 

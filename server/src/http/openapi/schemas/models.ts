@@ -1,17 +1,19 @@
 import { z } from "zod";
 
 import type {
-  EstimateReply,
-  MarketplaceModel,
-  MarketplaceReply,
   Model,
   ModelDetail,
   ModelDocsReply,
   ModelListReply,
   ModelSchemaReply,
+} from "../../../../../client/src/models.ts";
+import type {
+  EstimateReply,
+  MarketplaceModel,
+  MarketplaceReply,
   PublicPrice,
   PublicPriceReply,
-} from "../../../../../client/src/types.ts";
+} from "../../../../../client/src/pricing.ts";
 import { responseVersion, responseVersionHeader } from "../../headers.ts";
 import { idempotencyHeader, replayedHeader } from "../../idempotency.ts";
 import type { Agrees, AllTrue } from "../operation.ts";

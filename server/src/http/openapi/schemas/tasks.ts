@@ -1,8 +1,8 @@
 import { z } from "zod";
 
+import type { SubmitReply, VersionedSubmitReply } from "../../../../../client/src/submit.ts";
 import type {
   CancelReply,
-  SubmitReply,
   Task,
   TaskBatchBody,
   TaskBatchReply,
@@ -10,8 +10,7 @@ import type {
   TaskListReply,
   TaskQuery,
   TaskReply,
-  VersionedSubmitReply,
-} from "../../../../../client/src/types.ts";
+} from "../../../../../client/src/tasks.ts";
 import { languages } from "../../../models/model.ts";
 import { taskErrorCodes } from "../../../models/task-errors.ts";
 import type { Agrees, AllTrue } from "../operation.ts";

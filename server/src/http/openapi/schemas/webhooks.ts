@@ -12,7 +12,7 @@ import type {
   WebhookReply,
   WebhookSecretReply,
   WebhookWithSecretReply,
-} from "../../../../../client/src/types.ts";
+} from "../../../../../client/src/webhooks.ts";
 import { eventTypes } from "../../../webhooks/event-types.ts";
 import { redeliverBody, webhookCreateBody, webhookUpdateBody } from "../../webhook-schemas.ts";
 import type { Agrees, AllTrue } from "../operation.ts";
