@@ -55,6 +55,15 @@ function isRunning(pid: number): boolean {
   }
 }
 
+/** The id of the process that takes the place of one that has ended. */
+async function anotherThan(pictures: PicturePool, ended: number | undefined): Promise<number> {
+  for (;;) {
+    const pid = pictures.pids.at(-1);
+    if (pid !== undefined && pid !== ended) return pid;
+    await nextTurn();
+  }
+}
+
 const isBroken = (error: unknown) => error instanceof PictureError && error.problem === "broken";
 const isReason = (reason: string) => (error: unknown) =>
   error instanceof AppError && error.reason === reason;
@@ -126,6 +135,29 @@ test("a drawing that loses its process is drawn by another one", async (context)
   assert.equal((await pictures.clean(png, limits)).info.width, 48);
 });
 
+test("a vendor's picture that loses its process is converted by another one, and once only", async (context) => {
+  const { pictures, png } = await setup(context, { processesMax: 1 });
+  const conversion = { width: 20, height: 20, format: "png", compression: null } as const;
+  const undisturbed = await pictures.convert(png, limits, conversion);
+  const [first] = pictures.pids;
+  hang(first);
+  const converted = pictures.convert(png, limits, conversion);
+  await nextTurn();
+  process.kill(first!, "SIGKILL");
+  assert.deepEqual(await converted, undisturbed);
+
+  const [second] = pictures.pids;
+  hang(second);
+  const refused = assert.rejects(
+    pictures.convert(png, limits, conversion),
+    isReason("unavailable"),
+  );
+  await nextTurn();
+  process.kill(second!, "SIGKILL");
+  process.kill(await anotherThan(pictures, second), "SIGKILL");
+  await refused;
+});
+
 test("a drawing that loses two processes is given up", async (context) => {
   const { clock, pictures } = await setup(context, { processesMax: 1 });
   await pictures.draw(drawing);
@@ -135,12 +167,7 @@ test("a drawing that loses two processes is given up", async (context) => {
   await nextTurn();
   process.kill(first!, "SIGKILL");
   // The deadline of the first try is called off; then the second process starts and takes the job.
-  let second = first;
-  while (second === first || second === undefined) {
-    await nextTurn();
-    second = pictures.pids.at(-1);
-  }
-  process.kill(second, "SIGKILL");
+  process.kill(await anotherThan(pictures, first), "SIGKILL");
   await refused;
   assert.equal(clock.waiting, 0);
 });

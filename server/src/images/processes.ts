@@ -51,19 +51,17 @@ type Pool = {
 
 export function createPictureProcesses(deps: PictureProcessesDeps): PicturePool {
   const pool = createPool(deps);
-  const { decodeMs, convertMs } = pool.limits;
+  const byCaller = { deadlineMs: pool.limits.decodeMs, tries: 1 };
+  // What ends a process may be the machine's doing, and a picture that is paid for cannot be sent again.
+  const paid = { deadlineMs: pool.limits.convertMs, tries: 2 };
   return {
-    clean: (bytes, limits) => runCleaning(pool, "clean", { bytes, limits }),
-    cleanMask: (bytes, limits) => runCleaning(pool, "cleanMask", { bytes, limits }),
-    inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", { bytes, limits }, decodeMs),
+    clean: (bytes, limits) => runCleaning(pool, "clean", { bytes, limits }, byCaller),
+    cleanMask: (bytes, limits) => runCleaning(pool, "cleanMask", { bytes, limits }, byCaller),
+    inspectMask: (bytes, limits) => runStranger(pool, "inspectMask", { bytes, limits }, byCaller),
     convert: (bytes, limits, conversion) =>
-      pool.outputs.run(() =>
-        runStranger(pool, "convert", { bytes, limits, conversion }, convertMs),
-      ),
+      pool.outputs.run(() => runStranger(pool, "convert", { bytes, limits, conversion }, paid)),
     composite: (bytes, limits, composition) =>
-      pool.outputs.run(() =>
-        runStranger(pool, "composite", { bytes, limits, composition }, convertMs),
-      ),
+      pool.outputs.run(() => runStranger(pool, "composite", { bytes, limits, composition }, paid)),
     draw: (drawing) => pool.drawings.run(() => runDrawing(pool, drawing)),
     close: () => closePool(pool),
     get pids() {
@@ -107,23 +105,29 @@ function createPool(deps: PictureProcessesDeps): Pool {
   };
 }
 
+/** How long a job may take, and how many processes it may end. */
+type Patience = { deadlineMs: number; tries: number };
+
 async function runStranger<Name extends Exclude<OperationName, "draw">>(
   pool: Pool,
   operation: Name,
   input: Input<Name>,
-  deadlineMs: number,
+  { deadlineMs, tries }: Patience,
 ): Promise<Output<Name>> {
   // What the header betrays costs no process.
   checkHeader(input.bytes, input.limits);
-  try {
-    return await runJob(pool, operation, input, deadlineMs);
-  } catch (error) {
-    if (!(error instanceof ProcessEnded)) throw error;
-    if (error.isStart || pool.isClosing) throw unavailable(error);
-    pool.deps.log.warn({ err: error, operation }, "a picture ended its process");
-    throw new PictureError("broken", "cannot be decoded; it is damaged or too complex", {
-      cause: error,
-    });
+  for (let left = tries - 1; ; left -= 1) {
+    try {
+      return await runJob(pool, operation, input, deadlineMs);
+    } catch (error) {
+      if (!(error instanceof ProcessEnded)) throw error;
+      if (error.isStart || pool.isClosing) throw unavailable(error);
+      pool.deps.log.warn({ err: error, operation }, "a picture ended its process");
+      if (left > 0) continue;
+      throw new PictureError("broken", "cannot be decoded; it is damaged or too complex", {
+        cause: error,
+      });
+    }
   }
 }
 
@@ -131,8 +135,9 @@ async function runCleaning(
   pool: Pool,
   operation: "clean" | "cleanMask",
   input: Input<"clean">,
+  patience: Patience,
 ): Promise<{ bytes: Uint8Array; info: PictureInfo }> {
-  const { bytes, info } = await runStranger(pool, operation, input, pool.limits.decodeMs);
+  const { bytes, info } = await runStranger(pool, operation, input, patience);
   return { bytes: bytes ?? input.bytes, info };
 }
 
