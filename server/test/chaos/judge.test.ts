@@ -27,6 +27,7 @@ function order(changes: Partial<Order> = {}): Order {
     mark,
     key: `key-${mark}`,
     taskId: id,
+    originals: 1,
     lost: 0,
     cancels: 0,
     ended: `,"data":${JSON.stringify(task)}}`,

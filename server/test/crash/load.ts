@@ -125,6 +125,7 @@ async function placeOrder(state: State, caller: Caller): Promise<void> {
     mark,
     key: dice.isLucky(0.75) ? `key-${mark}` : null,
     taskId: null,
+    originals: 0,
     lost: 0,
     cancels: 0,
     ended: null,
@@ -163,10 +164,12 @@ function accept(state: State, placed: Order, { status, text, isReplayed }: Reply
   }
   const [{ task_id: taskId }] = (JSON.parse(text) as { data: [{ task_id: string }] }).data;
   if (isReplayed) counts.replayed += 1;
+  else placed.originals += 1;
   if (placed.taskId !== null && placed.taskId !== taskId) {
     problems.push(`${placed.mark} is task ${placed.taskId} and also task ${taskId}`);
   }
-  if (placed.taskId !== null && !isReplayed) {
+  // Of twins the repeat may be answered first.
+  if (placed.originals > 1) {
     problems.push(`a repeat of ${placed.mark} was not answered as one`);
   }
   placed.taskId = taskId;

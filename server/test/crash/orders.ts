@@ -37,6 +37,8 @@ export type Order = Wish & {
   key: string | null;
   /** As acknowledged; null while no reply has arrived. */
   taskId: string | null;
+  /** Acknowledgements that were not marked as those of a repeat. */
+  originals: number;
   /** Sends that had no reply: the task of an order without a key may exist all the same. */
   lost: number;
   /** Cancels that were sent, whatever became of them. */
