@@ -1,8 +1,9 @@
 /** Kysely's driver for `pg`: the pool's connections as sessions (`postgres-session.ts`). */
 import { PostgresIntrospector, PostgresQueryCompiler } from "kysely";
-import type { Dialect, DialectAdapter, Driver, Kysely } from "kysely";
+import type { Dialect, Driver, Kysely } from "kysely";
 import type { Pool, PoolClient } from "pg";
 
+import { dialectAdapter } from "./dialect-adapter.ts";
 import { createBusyError } from "./errors.ts";
 import type { KeptStatements } from "./postgres-exchange.ts";
 import { createSession } from "./postgres-session.ts";
@@ -25,21 +26,10 @@ export function createPostgresDialect(parts: DialectParts): Dialect {
   return {
     createDriver: () => createDriver(parts),
     createQueryCompiler: () => new PostgresQueryCompiler(),
-    createAdapter: () => postgresAdapter,
+    createAdapter: () => dialectAdapter,
     createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
   };
 }
-
-/** Migrations take their lock in `runMigration`: it must not outlive a transaction that failed. */
-const postgresAdapter: DialectAdapter = {
-  supportsCreateIfNotExists: true,
-  supportsMultipleConnections: true,
-  supportsTransactionalDdl: true,
-  supportsReturning: true,
-  supportsOutput: false,
-  acquireMigrationLock: () => Promise.resolve(),
-  releaseMigrationLock: () => Promise.resolve(),
-};
 
 export function createConnections(pool: Pool): Connections {
   const keptBy = new WeakMap<PoolClient, KeptStatements>();

@@ -16,6 +16,7 @@ import type {
 } from "kysely";
 
 import { AssertionError } from "../lib/errors.ts";
+import { dialectAdapter } from "./dialect-adapter.ts";
 import { assertParameters } from "./parameters.ts";
 
 /** Runs one compiled query on one connection. */
@@ -104,7 +105,7 @@ export function createSqliteDialect(hooks: SqliteHooks): Dialect {
   return {
     createDriver: () => createDriver(hooks),
     createQueryCompiler: () => new SqliteQueryCompiler(),
-    createAdapter: (): SqliteAdapter => ({ ...adapter, execute: hooks.execute }),
+    createAdapter: (): SqliteAdapter => ({ ...dialectAdapter, execute: hooks.execute }),
     createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
   };
 }
@@ -118,17 +119,6 @@ export type SqliteAdapter = DialectAdapter & Pick<SqliteHooks, "execute">;
 export function isSqlite(adapter: DialectAdapter): adapter is SqliteAdapter {
   return "execute" in adapter;
 }
-
-/** Transactional DDL works on SQLite, and migrations run in one transaction that holds the write lock. */
-const adapter: DialectAdapter = {
-  supportsCreateIfNotExists: true,
-  supportsMultipleConnections: true,
-  supportsTransactionalDdl: true,
-  supportsReturning: true,
-  supportsOutput: false,
-  acquireMigrationLock: () => Promise.resolve(),
-  releaseMigrationLock: () => Promise.resolve(),
-};
 
 function createDriver(hooks: SqliteHooks): Driver {
   const connection: DatabaseConnection = {
