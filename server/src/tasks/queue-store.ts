@@ -46,19 +46,17 @@ export async function fence(
   return fenceRow.changes(tx, { accountId, taskId, workerId });
 }
 
-const firstReady = prepare((db, p: { lane: string; limit: number }) =>
+const anyReady = prepare((db, p: { lane: string }) =>
   db
     .selectFrom("queue")
-    .select(["account_id", "task_id", "tag"])
+    .select("task_id")
     .where("lane", "=", p.lane)
     .where("state", "=", "ready")
-    .orderBy("tag")
-    .orderBy("task_id")
-    .limit(p.limit),
+    .limit(1),
 );
 
 export async function hasReady(handle: Handle, lane: string): Promise<boolean> {
-  return (await firstReady.first(handle, { lane, limit: 1 })) !== null;
+  return (await anyReady.first(handle, { lane })) !== null;
 }
 
 const claimFirst = prepare((db, p: { lane: string; workerId: string; limit: number }) =>

@@ -58,10 +58,13 @@ export type CheckDeps = Pick<SubmitDeps, "catalogue" | "channels" | "egress">;
 export type SubmitInput = {
   caller: Caller;
   body: JsonObject;
-  idempotency: { route: string; key: string; digest: string } | null;
+  idempotency: IdempotencyUse | null;
   /** Spends one request of the key's allowance; called once the request is known not to be a repeat. */
   admit(): void;
 };
+
+/** One use of a key; `digest` is the same for bodies that mean the same. */
+type IdempotencyUse = { route: string; key: string; digest: string };
 
 export type Submitted = { taskId: string; warnings: readonly Warning[]; replayed: boolean };
 
@@ -108,8 +111,8 @@ async function submitTask(
   batch: Batch<Pending, CreateResult>,
   input: SubmitInput,
 ): Promise<Submitted> {
-  const { caller } = input;
-  const repeated = input.idempotency === null ? null : await findRepeat(deps, input);
+  const { caller, idempotency: use } = input;
+  const repeated = use === null ? null : await findRepeat(deps, caller, use);
   if (repeated !== null) return finish(deps, caller, repeated);
   input.admit();
   assertAccepting(deps, input);
@@ -233,17 +236,17 @@ function isInProgress(result: CreateResult): boolean {
 
 async function findRepeat(
   { db, clock }: SubmitDeps,
-  { caller, idempotency }: SubmitInput,
+  caller: Caller,
+  use: IdempotencyUse,
 ): Promise<CreateResult | null> {
-  if (idempotency === null) return null;
   const known = await findIdempotency(db.read, {
     account_id: caller.accountId,
     mode: caller.mode,
-    route: idempotency.route,
-    key: idempotency.key,
+    route: use.route,
+    key: use.key,
   });
   if (known === null || known.expires_at <= clock.now()) return null;
-  return replay(known, idempotency);
+  return replay(known, use);
 }
 
 /** The reply to a repeat: the first task again, once it is certain to survive. */
