@@ -20,7 +20,7 @@ export type DecodedBase64 = {
 
 export type Base64Decoder = {
   /** Takes the next characters, one a byte. */
-  add(text: Uint8Array): void;
+  add(text: Buffer): void;
   end(): DecodedBase64;
 };
 
@@ -56,7 +56,7 @@ export function createBase64Decoder(charactersMax: number | null): Base64Decoder
   let characters = 0;
   let isValid = true;
 
-  function takeUnits(text: Uint8Array): void {
+  function takeUnits(text: Buffer): void {
     if (text.length === 0 || !isValid) return;
     isValid = decodeUnits(text, blocks.take((text.length / unitCharacters) * unitBytes));
   }
@@ -87,57 +87,27 @@ export function createBase64Decoder(charactersMax: number | null): Base64Decoder
   };
 }
 
-const alphabet = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
 const wholeBase64 = /^(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2}(?:==|[A-Za-z0-9+/][A-Za-z0-9+/=])$/;
-/** What is decoded in one go: three words of four bytes. */
-const unitCharacters = 16;
-const unitBytes = 12;
-/** Negative also when it is shifted or combined with others. */
-const notBase64 = -1;
-let pairs: Int16Array | null = null;
+const unitCharacters = 4;
+const unitBytes = 3;
+/** Node decodes strings only: in slices that V8's young generation forgets as quickly as it takes them in. */
+const sliceCharacters = 16 * 1_024;
 
-/** The twelve bits of every two characters: looked up together, they cost half. */
-function createPairs(): Int16Array {
-  const values = new Int16Array(2 ** 16).fill(notBase64);
-  for (const [high, first] of alphabet.entries()) {
-    for (const [low, second] of alphabet.entries()) {
-      values[(first << 8) | second] = (high << 6) | low;
-    }
+/** Decodes units without padding; false when there is anything else in them. */
+function decodeUnits(text: Buffer, target: Buffer): boolean {
+  // Node takes the URL alphabet too. Whatever else it does not know it skips, so that bytes are missing.
+  if (text.includes("-") || text.includes("_")) return false;
+  for (let from = 0; from < text.length; from += sliceCharacters) {
+    const slice = text.toString("latin1", from, from + sliceCharacters);
+    const written = target.write(slice, (from / unitCharacters) * unitBytes, "base64");
+    if (written !== (slice.length / unitCharacters) * unitBytes) return false;
   }
-  return values;
-}
-
-/**
- * Decodes units without padding, a megabyte in about half a millisecond: Node's own decoder is quicker, but
- * takes strings only. False when there is anything else in them.
- */
-function decodeUnits(text: Uint8Array, target: Uint8Array): boolean {
-  const values = (pairs ??= createPairs());
-  const source = new DataView(text.buffer, text.byteOffset, text.length);
-  const words = new DataView(target.buffer, target.byteOffset, target.length);
-  let seen = 0;
-  for (let from = 0, to = 0; from < text.length; from += unitCharacters, to += unitBytes) {
-    const first = decodeGroup(values, source.getUint32(from));
-    const second = decodeGroup(values, source.getUint32(from + 4));
-    const third = decodeGroup(values, source.getUint32(from + 8));
-    const fourth = decodeGroup(values, source.getUint32(from + 12));
-    seen |= first | second | third | fourth;
-    words.setInt32(to, (first << 8) | (second >> 16));
-    words.setInt32(to + 4, (second << 16) | (third >> 8));
-    words.setInt32(to + 8, (third << 24) | fourth);
-  }
-  return seen >= 0;
-}
-
-/** The 24 bits of four characters. */
-function decodeGroup(values: Int16Array, group: number): number {
-  const left = values[group >>> 16] ?? notBase64;
-  return (left << 12) | (values[group & 0xffff] ?? notBase64);
+  return true;
 }
 
 type Blocks = {
   /** Room for so many bytes behind those before. */
-  take(bytes: number): Uint8Array;
+  take(bytes: number): Buffer;
   join(): Uint8Array;
 };
 
@@ -148,8 +118,8 @@ const blockBytesMax = 4 * 2 ** 20;
 
 function createBlocks(charactersMax: number | null): Blocks {
   const bytesMax = charactersMax === null ? blockBytesUnknown : Math.ceil(charactersMax / 4) * 3;
-  const full: Uint8Array[] = [];
-  let block: Uint8Array = Buffer.alloc(0);
+  const full: Buffer[] = [];
+  let block: Buffer = Buffer.alloc(0);
   let used = 0;
   return {
     take: (bytes) => {

@@ -146,7 +146,7 @@ function createLiteral(charactersMax: number | null): Literal {
 }
 
 /** Some servers write slashes as `\/` and pluses as `\u002B`. What is no escape is no base64 either. */
-function unescape(text: string): Uint8Array {
+function unescape(text: string): Buffer {
   try {
     return Buffer.from(String(JSON.parse(`"${text}"`)));
   } catch {
