@@ -26,9 +26,10 @@ export async function copyTask(
   taskId: string,
   { count, from = 0 }: { count: number; from?: number },
 ): Promise<void> {
-  const statements = await Promise.all(
-    Object.entries(tables).map(([table, column]) => createCopy(client, table, { taskId, column })),
-  );
+  const statements: (string | null)[] = [];
+  for (const [table, column] of Object.entries(tables)) {
+    statements.push(await createCopy(client, table, { taskId, column }));
+  }
   for (let first = from; first < from + count; first += batch) {
     const last = Math.min(first + batch, from + count) - 1;
     for (const statement of statements) {
