@@ -54,7 +54,7 @@ const updateUsageUp = prepare((db, p: UsageRaise) =>
 
 /** False, and nothing is written, when the key is above one of the limits. */
 export async function raiseUsage(tx: Tx, raise: UsageRaise): Promise<boolean> {
-  return updateUsageUp.changes(tx, raise);
+  return updateUsageUp.changes(tx, raise, { isContended: true });
 }
 
 export type UsageLower = KeyRef & {

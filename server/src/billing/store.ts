@@ -68,7 +68,7 @@ const updateBookForHold = prepare((db, p: BookHold) =>
 
 /** False, and nothing is written, when less is available. */
 export async function takeHold(tx: Tx, hold: BookHold): Promise<boolean> {
-  return updateBookForHold.changes(tx, hold);
+  return updateBookForHold.changes(tx, hold, { isContended: true });
 }
 
 export type HoldResolution = BookRef & { holdId: string; held: Micros; released: Micros };

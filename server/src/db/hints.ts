@@ -14,6 +14,11 @@ export type Hints = {
    * it is sent as what has no reader; the transaction fails when it was wrong, before what comes after is run.
    */
   isGuess?: boolean;
+  /**
+   * It changes a row that many transactions change at the same time. As a guess it goes behind what else is sent
+   * with the next reader or with COMMIT, so that they wait for the row's lock no longer than they must.
+   */
+  isContended?: boolean;
 };
 
 export type HintedQuery<Row = unknown> = CompiledQuery<Row> & Hints;

@@ -60,6 +60,33 @@ onPostgres((_name, setup) => {
     await other.close();
   });
 
+  test("a contended row is locked behind whatever else is sent with it", async () => {
+    const { db, target } = await setupSettings();
+    const other = await openTestDatabase(target);
+    const stamp = prepare((tx, p: { name: string }) =>
+      tx
+        .updateTable("settings")
+        .set({ value: sql<string>`extract(epoch from clock_timestamp())::text` })
+        .where("name", "=", p.name),
+    );
+    const readTimes = async () => {
+      const { a, b } = await readSettings(other.read);
+      return { a: Number(a), b: Number(b) };
+    };
+    await db.transaction(async (tx) => {
+      await stamp.changes(tx, { name: "a" }, { isContended: true });
+      await stamp.changes(tx, { name: "b" });
+    });
+    const committed = await readTimes();
+    assert.ok(committed.a > committed.b, JSON.stringify(committed));
+    await db.transaction(async (tx) => {
+      await stamp.changes(tx, { name: "a" }, { isContended: true });
+      // The work looks at what it has changed: nothing waits for COMMIT behind a reader's back.
+      assert.ok(Number((await readSettings(tx))["a"]) > committed.a);
+    });
+    await other.close();
+  });
+
   test("a transaction that has guessed right runs once", async () => {
     const { db } = await setupSettings();
     let runs = 0;

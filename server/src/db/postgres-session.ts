@@ -51,7 +51,7 @@ export class WrongGuess extends Error {
   }
 }
 
-type SentStatement = Statement & { isGuess?: boolean };
+type SentStatement = Statement & Pick<Hints, "isGuess" | "isContended">;
 
 type State = {
   readonly client: PoolClient;
@@ -111,11 +111,15 @@ async function execute(state: State, query: HintedQuery): Promise<QueryResult<un
   const isGuess = query.isGuess === true && parts.guesses === true && transaction !== "none";
   const text = isGuess ? asGuess(query.sql) : query.sql;
   const values = query.parameters.map(toWire);
-  state.unsent.push({ text, values, name: state.nameOf(text, query), isGuess });
-  if (isGuess) return { numAffectedRows: 1n, rows: [] };
-  if (query.isUnread === true && transaction !== "none") return { rows: [] };
+  const isContended = isGuess && query.isContended === true;
+  const statement = { text, values, name: state.nameOf(text, query), isGuess, isContended };
+  const isUnread = query.isUnread === true && transaction !== "none";
+  if (isGuess || isUnread) {
+    state.unsent.push(statement);
+    return isGuess ? { numAffectedRows: 1n, rows: [] } : { rows: [] };
+  }
   try {
-    return toResult(await flush(state));
+    return toResult(await flush(state, statement));
   } catch (error) {
     throw toBusy(state, error);
   }
@@ -126,15 +130,16 @@ function asGuess(text: string): string {
   return `with changed as (${text} returning 1) select 1 / count(*) from changed`;
 }
 
-/** Sends what has gathered, after BEGIN when that has not been sent; the last reply. */
-async function flush(state: State): Promise<Reply> {
+/** Sends what has gathered and `last`, after BEGIN when that has not been sent; the last reply. */
+async function flush(state: State, last?: SentStatement): Promise<Reply> {
   const begins = state.transaction === "unsent";
   const marks = begins && state.parts.marksCommits === true;
   const beginning: SentStatement[] = [
     ...(begins ? [beginStatement] : []),
     ...(marks ? [markStatement] : []),
   ];
-  const statements = [...beginning, ...state.unsent];
+  const gathered = state.unsent.toSorted(byContention);
+  const statements = [...beginning, ...gathered, ...(last === undefined ? [] : [last])];
   state.unsent = [];
   if (begins) state.transaction = "open";
   const { kept, parts } = state;
@@ -152,6 +157,11 @@ async function flush(state: State): Promise<Reply> {
   throw isGuess && isDivisionByZero(error) ? new WrongGuess(error) : error;
 }
 
+/** What others wait for goes behind the rest, which stays in order. */
+function byContention(one: SentStatement, other: SentStatement): number {
+  return Number(one.isContended ?? false) - Number(other.isContended ?? false);
+}
+
 async function commit(state: State): Promise<void> {
   if (state.transaction === "unsent" && state.unsent.length === 0) {
     state.transaction = "none";
@@ -160,8 +170,7 @@ async function commit(state: State): Promise<void> {
   try {
     // Without its mark nobody could ask what has become of a COMMIT.
     if (state.transaction === "unsent") await flush(state);
-    state.unsent.push(commitStatement);
-    const { command } = await flush(state);
+    const { command } = await flush(state, commitStatement);
     state.transaction = "none";
     if (command === "ROLLBACK") throw new AbortedTransactionError();
   } catch (error) {
@@ -186,8 +195,7 @@ async function endTransaction(state: State): Promise<void> {
   Object.assign(state, { transaction: "none", unsent: [] });
   // The server rolls back what its session is lost with.
   if (!isOpen || state.isLost) return;
-  state.unsent.push(rollbackStatement);
-  await flush(state).catch(() => {
+  await flush(state, rollbackStatement).catch(() => {
     state.isLost = true;
   });
 }

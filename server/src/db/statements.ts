@@ -33,7 +33,7 @@ export type Prepared<Values, Row> = {
    * Whether it changed a row, for an UPDATE of one row that as good as always does. On PostgreSQL the answer is
    * a guess that costs no round trip; a transaction with a wrong one is run again, without guesses.
    */
-  changes(tx: Tx, values: Values): Promise<boolean>;
+  changes(tx: Tx, values: Values, hints?: Pick<Hints, "isContended">): Promise<boolean>;
 };
 
 /**
@@ -64,8 +64,8 @@ export function prepare<Values extends Record<string, ParameterValue>, Row>(
     all: async (handle, values) => (await execute(handle, values)).rows,
     first: async (handle, values) => (await execute(handle, values)).rows[0] ?? null,
     run: async (tx, values) => Number((await execute(tx, values)).numAffectedRows ?? 0n),
-    changes: async (tx, values) => {
-      const { numAffectedRows } = await execute(tx, values, { isGuess: true });
+    changes: async (tx, values, hints) => {
+      const { numAffectedRows } = await execute(tx, values, { isGuess: true, ...hints });
       return numAffectedRows !== undefined && numAffectedRows > 0n;
     },
   };
