@@ -7,6 +7,7 @@
 import type { Handle, Tx } from "../db/database.ts";
 import type { KeyUsageRow, Mode } from "../db/schema.ts";
 import { assert, must } from "../lib/errors.ts";
+import { groupPlaces } from "../lib/group-places.ts";
 import type { Micros } from "../lib/money.ts";
 import { assertMicros } from "../lib/money.ts";
 import { dayOf, loadAllowances, unlimited } from "./allowance.ts";
@@ -53,6 +54,7 @@ export async function reserveMany(
   now: number,
 ): Promise<(ReservationRefusal | null)[]> {
   const answers: (ReservationRefusal | null)[] = reservations.map(() => null);
+  for (const { amount } of reservations) assertMicros(amount);
   const day = dayOf(now);
   const limited = reservations.filter(({ accountLimits }) => needsAllowance(accountLimits));
   const allowances = limited.length === 0 ? null : await loadAllowances(tx, limited, day);
@@ -110,17 +112,12 @@ export function loadCaptured(handle: Handle, accountId: string, mode: Mode): Pro
   return sumCaptured(handle, accountId, mode);
 }
 
-/** Places in the list by key, keys in the order of locking, places in the order of the list. */
+/** Keys stand in the order of locking. */
 function groupByKey(reservations: readonly Reservation[]): number[][] {
-  const groups = new Map<string, number[]>();
-  reservations.forEach((one, place) => {
-    assertMicros(one.amount);
-    const key = `${one.accountId} ${one.keyId}`;
-    const places = groups.get(key);
-    if (places === undefined) groups.set(key, [place]);
-    else places.push(place);
+  return groupPlaces(reservations, {
+    keyOf: ({ accountId, keyId }) => `${accountId} ${keyId}`,
+    isSame: (a, b) => a.accountId === b.accountId && a.keyId === b.keyId,
   });
-  return [...groups].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, places]) => places);
 }
 
 type Terms = { day: number; allowance: Allowance | null };

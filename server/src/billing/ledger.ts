@@ -10,6 +10,7 @@
 import type { Tx } from "../db/database.ts";
 import type { LedgerRow } from "../db/schema.ts";
 import { AppError, assert, must } from "../lib/errors.ts";
+import { groupPlaces } from "../lib/group-places.ts";
 import { assertMicros, formatUsd, microsPerUsd } from "../lib/money.ts";
 import type { Micros } from "../lib/money.ts";
 import type { Credit, Hold, Settlement } from "./entries.ts";
@@ -53,6 +54,7 @@ export async function holdMany(
 ): Promise<(null | { missing: Micros })[]> {
   const answers: (null | { missing: Micros })[] = holds.map(() => null);
   const taken: (Hold & { now: number })[] = [];
+  for (const { amount } of holds) assertMicros(amount);
   for (const places of groupByBook(holds)) {
     const group = places.map((place) => must(holds[place], "a hold"));
     const { missing, refill } = await holdInBook(tx, group, now);
@@ -173,17 +175,12 @@ async function holdWhatFits(tx: Tx, group: readonly Hold[], available: Micros): 
   return { missing, refill: null };
 }
 
-/** Places in the list by book, books in the order of locking, places in the order of the list. */
+/** Books stand in the order of locking. */
 function groupByBook(holds: readonly Hold[]): number[][] {
-  const groups = new Map<string, number[]>();
-  holds.forEach((hold, place) => {
-    assertMicros(hold.amount);
-    const book = `${hold.accountId} ${hold.mode}`;
-    const places = groups.get(book);
-    if (places === undefined) groups.set(book, [place]);
-    else places.push(place);
+  return groupPlaces(holds, {
+    keyOf: ({ accountId, mode }) => `${accountId} ${mode}`,
+    isSame: (a, b) => a.accountId === b.accountId && a.mode === b.mode,
   });
-  return [...groups].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, places]) => places);
 }
 
 function sum(amounts: readonly Micros[]): Micros {

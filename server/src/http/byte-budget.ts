@@ -5,8 +5,8 @@ import { AppError } from "../lib/errors.ts";
  * read, because one that waited would hold its connection and, at the end, arrive all the same.
  */
 export type ByteBudget = {
-  /** Takes a share and returns the function that gives it back. Throws `overloaded`. */
-  take(bytes: number): () => void;
+  /** Takes a share and returns the function that gives it back; null for next to nothing. Throws `overloaded`. */
+  take(bytes: number): (() => void) | null;
 };
 
 /** Smaller bodies are bounded well enough by the number of connections. */
@@ -17,7 +17,7 @@ export function createByteBudget(bytesMax: number): ByteBudget {
   let used = 0;
   return {
     take: (bytes) => {
-      if (bytes <= smallBytes) return () => undefined;
+      if (bytes <= smallBytes) return null;
       if (used > 0 && used + bytes > bytesMax) {
         throw new AppError(
           "overloaded",

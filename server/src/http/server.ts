@@ -144,6 +144,7 @@ function reserveBody(
   if (declared === undefined && !chunked) return;
   const bytes = chunked ? deps.bodyBytesMax : Math.min(Number(declared), deps.bodyBytesMax);
   const release = bodies.take(bytes);
+  if (release === null) return;
   request.releaseBody = release;
   // `close` comes after the reply, and also when the caller leaves before it.
   reply.raw.once("close", release);
