@@ -1,26 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { TestContext } from "node:test";
 
-import { AuthenticationError, BadRequestError, NotFoundError, OpenAI, toFile } from "openai";
-import sharp from "sharp";
-
+import { callAt, referenceOf, startMs } from "../../test/contracts/adapter-driver.ts";
 import { adapterConformance } from "../../test/contracts/adapter.ts";
 import type { AdapterFixture } from "../../test/contracts/adapter.ts";
-import { callAt, referenceOf, startMs } from "../../test/contracts/adapter-driver.ts";
 import { emulatedOpenAiKey, startOpenAiEmulator } from "../../test/emulators/openai.ts";
-import type { OpenAiEmulator } from "../../test/emulators/openai.ts";
 import { readForm } from "../../test/emulators/vendor-server.ts";
 import type { Misbehaviour } from "../../test/emulators/vendor-server.ts";
 import errors from "../../test/fixtures/openai/errors.json" with { type: "json" };
-import { catJob, createTestSend } from "../../test/support/adapters.ts";
-import { colours, paintMask, paintPlain } from "../../test/support/pictures.ts";
+import { catJob, createTestSend, isFailure } from "../../test/support/adapters.ts";
+import { jpeg, png, setUpOpenAi } from "../../test/support/openai.ts";
+import { paintMask } from "../../test/support/pictures.ts";
 import { ProviderError } from "./adapter.ts";
-import type { Adapter, FailureKind, Job, Step } from "./adapter.ts";
+import type { FailureKind } from "./adapter.ts";
 import { createOpenAi } from "./openai.ts";
-
-const png = await paintPlain({ colour: colours.red, width: 64, height: 64, format: "png" });
-const jpeg = await paintPlain({ colour: colours.blue, width: 64, height: 64, format: "jpeg" });
 
 adapterConformance("openai", async (): Promise<AdapterFixture> => {
   const emulator = await startOpenAiEmulator();
@@ -64,7 +57,7 @@ adapterConformance("openai", async (): Promise<AdapterFixture> => {
 });
 
 test("a generation is sent as JSON with every parameter under the vendor's name", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   await adapter.submit(
     catJob({
       upstreamModel: "gpt-image-2.5-sunburst",
@@ -103,13 +96,13 @@ test("a generation is sent as JSON with every parameter under the vendor's name"
 });
 
 test("the vendor's log of billed calls can be matched with attempts, broken replies included", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   await adapter.submit(catJob({ slots: [0, 1] }), callAt(startMs, "att_1"));
   emulator.set({ reply: { kind: "reset" } });
   const references = [referenceOf(png)];
   await assert.rejects(
     adapter.submit(catJob({ references }), callAt(startMs, "att_2")),
-    fails("lost"),
+    isFailure("lost"),
   );
   const billed = emulator.billed.map(({ attemptId, route, pictures }) => [
     attemptId,
@@ -123,7 +116,7 @@ test("the vendor's log of billed calls can be matched with attempts, broken repl
 });
 
 test("a compression is left out for png, which the vendor would refuse", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   const parameters = { output_format: "png", output_compression: 40 };
   await adapter.submit(catJob({ parameters }), callAt(startMs, "att_1"));
   const body = JSON.parse(emulator.requests[0]!.body.toString());
@@ -131,7 +124,7 @@ test("a compression is left out for png, which the vendor would refuse", async (
 });
 
 test("organisation and project are named where they are set", async (context) => {
-  const { emulator, send } = await setUp(context);
+  const { emulator, send } = await setUpOpenAi(context);
   const adapter = createOpenAi(
     // A slash at the end of the base address changes nothing.
     {
@@ -151,7 +144,7 @@ test("organisation and project are named where they are set", async (context) =>
 });
 
 test("an edit is sent as a form with the references' bytes in their order, then the mask", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   const mask = await paintMask(64, 64, { left: 0, top: 0, width: 8, height: 8 });
   const prompt = 'line one\r\n--line "two"; name=x — 猫';
   const step = await adapter.submit(
@@ -185,7 +178,7 @@ test("an edit is sent as a form with the references' bytes in their order, then 
 });
 
 test("an edit names its moderation only where it is not the usual one", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   const references = [referenceOf(png)];
   await adapter.submit(
     catJob({ references, parameters: { moderation: "low" } }),
@@ -198,120 +191,15 @@ test("an edit names its moderation only where it is not the usual one", async (c
   );
 });
 
-test("usage and quality are told as the vendor told them", async (context) => {
-  const { adapter } = await setUp(context);
-  const references = [referenceOf(png)];
-  const job = catJob({ slots: [0, 1], references, parameters: { quality: "auto" } });
-  const { usage } = done(await adapter.submit(job, callAt(startMs, "att_1")));
-  assert.deepEqual(usage, {
-    inputTokens: 325,
-    outputTokens: 2_112,
-    inputTextTokens: 2,
-    inputImageTokens: 323,
-    outputImageTokens: 2_112,
-    quality: "medium",
-  });
-});
-
-test("output that the vendor does not divide is all image, and figures it leaves out stay out", async (context) => {
-  const { submitChanged } = await setUp(context);
-  const { usage } = done(
-    await submitChanged((body) => ({
-      ...body,
-      quality: "auto",
-      usage: { output_tokens: 700, input_tokens: -1 },
-    })),
-  );
-  assert.deepEqual(usage, { outputTokens: 700, outputImageTokens: 700 });
-  const none = done(await submitChanged(({ data }) => ({ data })));
-  assert.deepEqual(none.usage, {});
-});
-
-test("the pictures are the vendor's bytes", async (context) => {
-  const { adapter } = await setUp(context);
-  const job = catJob({
-    width: 1_024,
-    height: 1_536,
-    format: "jpeg",
-    parameters: { output_format: "jpeg" },
-  });
-  const [picture] = done(await adapter.submit(job, callAt(startMs, "att_1"))).pictures;
-  assert.ok(picture?.kind === "bytes");
-  const { format, width, height } = await sharp(picture.bytes).metadata();
-  assert.deepEqual({ format, width, height }, { format: "jpeg", width: 1_024, height: 1_536 });
-});
-
-test("a picture that is missing or is no base64 fails alone, with the usage of all kept", async (context) => {
-  const { submitChanged } = await setUp(context);
-  const broken = ["====", "abc", "YWJj*YWJ", "YWJjZA", "YW_j", "YWJj\nYWJj"];
-  for (const wrong of [
-    ...broken.map((base64) => ({ b64_json: base64 })),
-    {},
-    { url: "https://x" },
-  ]) {
-    const step = await submitChanged((body) => ({ ...body, data: [body.data[0], wrong] }), [0, 1]);
-    const { pictures, usage } = done(step);
-    const [good, bad] = pictures;
-    assert.equal(good?.kind, "bytes");
-    assert.ok(bad?.kind === "failed", JSON.stringify(wrong));
-    assert.deepEqual([bad.failure.kind, bad.failure.taskError], ["garbled", "no_image"]);
-    assert.equal(usage.outputTokens, 2_112);
-  }
-});
-
-test("every hostile reply to work that was done leaves an unknown outcome, never a second try", async (context) => {
-  const { adapter, emulator } = await setUp(context);
-  const html = { "content-type": "text/html" };
-  const page = Buffer.from("<html>Sign in</html>");
-  const cases: [Misbehaviour, FailureKind][] = [
-    [{ kind: "cut", share: 0.9 }, "lost"],
-    [{ kind: "cut_quietly", share: 0.9 }, "garbled"],
-    [{ kind: "reset" }, "lost"],
-    [{ kind: "instead", reply: { status: 200, headers: html, body: page } }, "garbled"],
-    [{ kind: "instead", reply: { status: 200, body: {} } }, "garbled"],
-    [{ kind: "instead", reply: { status: 200, body: [] } }, "garbled"],
-    [{ kind: "instead", reply: { status: 200, body: { data: "no" } } }, "garbled"],
-    [{ kind: "instead", reply: { status: 502, headers: html, body: page } }, "lost"],
-  ];
-  for (const [reply, kind] of cases) {
-    emulator.set({ reply });
-    const before = emulator.requests.length;
-    await assert.rejects(
-      adapter.submit(catJob({}), callAt(startMs, "att_1")),
-      fails(kind),
-      reply.kind,
-    );
-    assert.equal(emulator.requests.length, before + 1);
-  }
-});
-
-test("two gigabytes of reply are broken off at the limit", async (context) => {
-  const { adapter, emulator } = await setUp(context);
-  emulator.set({ reply: { kind: "huge", bytes: 2 * 2 ** 30 } });
-  await assert.rejects(adapter.submit(catJob({}), callAt(startMs, "att_1")), fails("garbled"));
-  assert.ok(emulator.bytesSent < 128 * 2 ** 20, `${emulator.bytesSent} bytes were sent`);
-});
-
-test("a redirect is not followed, wherever it points", async (context) => {
-  const { adapter, emulator } = await setUp(context);
-  for (const location of ["http://169.254.169.254/latest", `${emulator.baseUrl}/models`]) {
-    const reply = { status: 302, headers: { location }, body: {} };
-    emulator.set({ reply: { kind: "instead", reply } });
-    const before = emulator.requests.length;
-    await assert.rejects(adapter.submit(catJob({}), callAt(startMs, "a")), fails("bad_request"));
-    assert.equal(emulator.requests.length, before + 1);
-  }
-});
-
 test("a refusal that comes as a success is still a refusal", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   const refused = errors.find(({ kind }) => kind === "refused");
   emulator.set({ reply: { kind: "instead", reply: { status: 200, body: refused!.body } } });
-  await assert.rejects(adapter.submit(catJob({}), callAt(startMs, "a")), fails("refused"));
+  await assert.rejects(adapter.submit(catJob({}), callAt(startMs, "a")), isFailure("refused"));
 });
 
 test("each wait that the vendor asks for is told in milliseconds", async (context) => {
-  const { adapter, emulator } = await setUp(context);
+  const { adapter, emulator } = await setUpOpenAi(context);
   for (const { status, body, headers, retryAfterMs } of errors) {
     if (retryAfterMs === undefined) continue;
     emulator.set({ refusal: { status, body, headers: definedOf(headers ?? {}) } });
@@ -323,7 +211,7 @@ test("each wait that the vendor asks for is told in milliseconds", async (contex
 });
 
 test("an error names the vendor's request, and repeats neither the key nor a picture", async (context) => {
-  const { emulator, send } = await setUp(context);
+  const { emulator, send } = await setUpOpenAi(context);
   const wrongKey = "sk-proj-wrong-key-000000";
   const adapter = createOpenAi({ baseUrl: emulator.baseUrl, apiKey: wrongKey }, { send });
   await assert.rejects(adapter.submit(catJob({}), callAt(startMs, "a")), (error) => {
@@ -345,7 +233,7 @@ test("an error names the vendor's request, and repeats neither the key nor a pic
 });
 
 test("the health call makes nothing, lists the models and warns of those that will end", async (context) => {
-  const { adapter, emulator, send } = await setUp(context);
+  const { adapter, emulator, send } = await setUpOpenAi(context);
   const health = await adapter.check!(callAt(startMs, "check"));
   assert.equal(health.ok, true);
   assert.ok(health.upstreamModels?.includes("gpt-image-2.5-flare"));
@@ -356,109 +244,6 @@ test("the health call makes nothing, lists the models and warns of those that wi
   assert.equal(refused.ok, false);
   assert.match(refused.detail, /HTTP 401/);
 });
-
-test("the vendor's own client understands the emulator: pictures, edits, models and errors", async (context) => {
-  const { emulator } = await setUp(context);
-  const client = new OpenAI({
-    apiKey: emulatedOpenAiKey,
-    baseURL: emulator.baseUrl,
-    maxRetries: 0,
-  });
-  const model = "gpt-image-2.5-flare";
-  const made = await client.images.generate({ model, prompt: "a cat", n: 2, quality: "low" });
-  assert.equal(made.data?.length, 2);
-  assert.deepEqual([made.quality, made.size, made.usage?.output_tokens], ["low", "1024x1024", 544]);
-  const mask = await paintMask(64, 64, { left: 0, top: 0, width: 8, height: 8 });
-  const edited = await client.images.edit({
-    model,
-    prompt: "a hat",
-    image: [
-      await toFile(png, "a.png", { type: "image/png" }),
-      await toFile(jpeg, "b.jpg", { type: "image/jpeg" }),
-    ],
-    mask: await toFile(mask, "mask.png", { type: "image/png" }),
-    size: "1536x1024",
-  });
-  const { width, height } = await sharp(
-    Buffer.from(edited.data![0]!.b64_json!, "base64"),
-  ).metadata();
-  assert.deepEqual([width, height], [1_536, 1_024]);
-  assert.equal(edited.usage?.input_tokens_details.image_tokens, 646);
-  const models = await client.models.list();
-  assert.ok(models.data.some(({ id }) => id === model));
-  await assert.rejects(
-    client.images.generate({ model: "gpt-image-1", prompt: "a cat" }),
-    (error) => error instanceof NotFoundError && error.code === "model_not_found",
-  );
-  await assert.rejects(
-    client.images.generate({ model, prompt: "a cat", response_format: "b64_json" }),
-    (error) => error instanceof BadRequestError && error.param === "response_format",
-  );
-  const stranger = new OpenAI({ apiKey: "sk-other", baseURL: emulator.baseUrl, maxRetries: 0 });
-  await assert.rejects(stranger.models.list(), AuthenticationError);
-});
-
-test("the emulator refuses what the vendor refuses", async (context) => {
-  const { emulator } = await setUp(context);
-  const model = "gpt-image-2.5-flare";
-  const cases: [Record<string, unknown>, param: string][] = [
-    [{ n: 0 }, "n"],
-    [{ n: 11 }, "n"],
-    [{ size: "1000x1000" }, "size"],
-    [{ size: "3840x1024" }, "size"],
-    [{ quality: "hd" }, "quality"],
-    [{ background: "transparent", output_format: "jpeg" }, "background"],
-    [{ output_compression: 50 }, "output_compression"],
-    [{ style: "vivid" }, "style"],
-    [{ prompt: undefined }, "prompt"],
-    [{ model: "gpt-image-1.5", quality: "max" }, "quality"],
-  ];
-  for (const [wrong, param] of cases) {
-    const reply = await fetch(`${emulator.baseUrl}/images/generations`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${emulatedOpenAiKey}`, "content-type": "application/json" },
-      body: JSON.stringify({ model, prompt: "a cat", ...wrong }),
-    });
-    const { error } = (await reply.json()) as { error: { param: string } };
-    assert.deepEqual([reply.status, error.param], [400, param], JSON.stringify(wrong));
-  }
-  assert.equal(emulator.billed.length, 0);
-});
-
-type Body = { data: Record<string, unknown>[] };
-
-async function setUp(context: TestContext) {
-  const emulator: OpenAiEmulator = await startOpenAiEmulator();
-  const { send, close } = createTestSend();
-  context.after(async () => {
-    await close();
-    await emulator.stop();
-  });
-  const settings = { baseUrl: emulator.baseUrl, apiKey: emulatedOpenAiKey };
-  const adapter: Adapter = createOpenAi(settings, { send });
-  /** Submits a job whose reply is changed on its way. */
-  const submitChanged = (
-    change: (body: Body) => unknown,
-    slots: Job["slots"] = [0],
-  ): Promise<Step> => {
-    emulator.set({ reply: { kind: "changed", change: (body) => change(body as Body) } });
-    return adapter.submit(catJob({ slots }), callAt(startMs, "att_1"));
-  };
-  return { emulator, adapter, send, submitChanged };
-}
-
-function done(step: Step): Extract<Step, { status: "done" }> {
-  assert.ok(step.status === "done");
-  return step;
-}
-
-function fails(kind: FailureKind): (error: unknown) => true {
-  return (error) => {
-    assert.ok(error instanceof ProviderError, String(error));
-    assert.equal(error.kind, kind, error.message);
-    return true;
-  };
-}
 
 /** The fixtures' headers are a union, in which every row has the others' names as absent. */
 function definedOf(headers: Record<string, string | undefined>): Record<string, string> {

@@ -5,59 +5,22 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 
 import { storageConformance } from "../../test/contracts/storage.ts";
-import { createTestClock } from "../../test/support/clock.ts";
 import { startS3Server } from "../../test/support/s3-server.ts";
-import type { S3Fault, S3TestServer } from "../../test/support/s3-server.ts";
-import { must } from "../lib/errors.ts";
+import type { S3TestServer } from "../../test/support/s3-server.ts";
+import { createTestStorage, partBytes, settingOf, setUpS3 } from "../../test/support/s3-storage.ts";
+import type { Place } from "../../test/support/s3-storage.ts";
 import { systemRandom } from "../lib/random.ts";
 import { hide } from "../lib/secrets.ts";
-import { systemClock } from "../lib/time.ts";
 import { objectName } from "./names.ts";
-import { S3Error } from "./s3-client.ts";
-import type { S3Credentials } from "./s3-signer.ts";
-import { findS3Target } from "./s3-target.ts";
-import { createS3Storage } from "./s3.ts";
-import type { S3StorageDeps } from "./s3.ts";
-import { StorageError } from "./storage.ts";
-import type { Storage } from "./storage.ts";
-
-/** The least that the protocol allows. */
-const partBytes = 5 * 2 ** 20;
-
-type Place = { setting: string; credentials: S3Credentials };
-type Options = Partial<Pick<S3StorageDeps, "clock" | "partBytes" | "pageKeysMax">>;
-
-function createStorage(t: TestContext, place: Place, options: Options = {}): Storage {
-  const storage = createS3Storage({
-    target: must(findS3Target(place.setting), place.setting),
-    credentials: place.credentials,
-    clock: systemClock,
-    random: systemRandom,
-    retryPauseMs: 1,
-    ...options,
-  });
-  t.after(() => storage.close());
-  return storage;
-}
-
-function settingOf(server: S3TestServer, more = ""): string {
-  return `s3://${server.bucket}?endpoint=${server.endpoint}&prefix=a/b${more}`;
-}
-
-type Setup = { server: S3TestServer; storage: Storage };
-
-async function setup(t: TestContext, options: Options & { more?: string } = {}): Promise<Setup> {
-  const { more, ...others } = options;
-  const server = await startS3Server(t);
-  const place = { setting: settingOf(server, more), credentials: server.credentials };
-  return { server, storage: createStorage(t, place, others) };
-}
 
 /** A storage whose secret can be made wrong while it runs: the store then refuses everything. */
 function createBreakable(t: TestContext, { setting, credentials }: Place) {
   let secret = credentials.secretAccessKey.reveal();
   const secretAccessKey = { ...hide(""), reveal: () => secret };
-  const storage = createStorage(t, { setting, credentials: { ...credentials, secretAccessKey } });
+  const storage = createTestStorage(t, {
+    setting,
+    credentials: { ...credentials, secretAccessKey },
+  });
   const breakWrites = () => {
     secret = "another secret";
     return Promise.resolve();
@@ -100,7 +63,7 @@ function summarise(server: S3TestServer): string[] {
 }
 
 test("an object of up to one part is written with one request, under the prefix", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
+  const { server, storage } = await setUpS3(t, { partBytes });
   const name = objectName(systemRandom);
   await storage.put(name, Buffer.alloc(partBytes));
   await storage.put(name, chunksOf(Buffer.alloc(partBytes), 1_000_000));
@@ -109,7 +72,7 @@ test("an object of up to one part is written with one request, under the prefix"
 });
 
 test("a larger object is written in equal parts, from memory and from a stream, and appears whole", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
+  const { server, storage } = await setUpS3(t, { partBytes });
   const bytes = systemRandom.bytes(2 * partBytes + 1);
   for (const source of [bytes, chunksOf(bytes, 777_777), chunksOf(bytes, 7 * 2 ** 20)]) {
     server.requests.length = 0;
@@ -128,7 +91,7 @@ test("a larger object is written in equal parts, from memory and from a stream, 
 });
 
 test("an endless source takes the memory of one part, not of the object", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
+  const { server, storage } = await setUpS3(t, { partBytes });
   let given = 0;
   const chunk = Buffer.alloc(2 ** 20);
   async function* count(): AsyncGenerator<Uint8Array> {
@@ -145,7 +108,7 @@ test("an endless source takes the memory of one part, not of the object", async 
 });
 
 test("a source that fails after its first part leaves no object and no parts", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
+  const { server, storage } = await setUpS3(t, { partBytes });
   const failure = new RangeError("the peer went away");
   async function* fail(): AsyncGenerator<Uint8Array> {
     yield Buffer.alloc(partBytes + 1);
@@ -159,165 +122,8 @@ test("a source that fails after its first part leaves no object and no parts", a
   assert.deepEqual(await server.listUploads(), []);
 });
 
-/** The first `count` requests that match fail; says how many have. */
-function failFirst(server: S3TestServer, pattern: RegExp, fault: S3Fault, count = 1) {
-  const state = { failed: 0 };
-  server.fault.choose = (request) => {
-    if (!pattern.test(request) || state.failed >= count) return null;
-    state.failed += 1;
-    return fault;
-  };
-  return state;
-}
-
-const passing: Record<string, S3Fault> = {
-  "an internal error": { kind: "refuse", status: 500, code: "InternalError" },
-  "a store that is too busy": { kind: "refuse", status: 503, code: "SlowDown" },
-  "too many requests": { kind: "refuse", status: 429, code: "TooManyRequests" },
-  "a cut connection": { kind: "cut" },
-  "a lost reply": { kind: "lose reply" },
-};
-
-for (const [title, fault] of Object.entries(passing)) {
-  test(`${title} is outlasted by every verb`, async (t) => {
-    const { server, storage } = await setup(t, { partBytes });
-    const bytes = systemRandom.bytes(partBytes + 10);
-    const [large, small] = [objectName(systemRandom), objectName(systemRandom)];
-    const work: [RegExp, () => Promise<unknown>][] = [
-      [/^POST .*uploads/, () => storage.put(large, bytes)],
-      [/^PUT .*partNumber=2/, () => storage.put(large, bytes)],
-      [/^POST .*uploadId/, () => storage.put(large, bytes)],
-      [/^PUT /, () => storage.put(small, Buffer.from("small"))],
-      [/^HEAD /, async () => assert.deepEqual(await storage.stat(small), { bytes: 5 })],
-      [/^GET /, async () => assert.equal(String(await storage.read(small)), "small")],
-      [/^GET /, async () => (await storage.open(small))!.stream.resume()],
-      [/^POST .*delete/, async () => assert.deepEqual(await storage.removeMany([small]), [])],
-      [/^DELETE /, () => storage.remove(large)],
-    ];
-    for (const [pattern, run] of work) {
-      const state = failFirst(server, pattern, fault);
-      await run();
-      assert.equal(state.failed, 1, String(pattern));
-    }
-    assert.deepEqual(await server.listKeys(), []);
-  });
-}
-
-test("an upload that came too slowly for the store is made again", async (t) => {
-  const { server, storage } = await setup(t);
-  const fault = { kind: "refuse", status: 400, code: "RequestTimeout" } as const;
-  const state = failFirst(server, /^PUT /, fault);
-  await storage.put(objectName(systemRandom), Buffer.from("x"));
-  assert.equal(state.failed, 1);
-});
-
-test("a body that is cut is read again, and as a stream it ends with an error", async (t) => {
-  const { server, storage } = await setup(t);
-  const name = objectName(systemRandom);
-  await storage.put(name, Buffer.from("0123456789"));
-  const state = failFirst(server, /^GET /, { kind: "cut body" });
-  assert.equal(String(await storage.read(name)), "0123456789");
-  assert.equal(state.failed, 1);
-  failFirst(server, /^GET /, { kind: "cut body" });
-  const opened = (await storage.open(name))!;
-  assert.equal(opened.bytes, 10);
-  await assert.rejects(buffer(opened.stream));
-});
-
-test("a failure that stays is given up after four tries", async (t) => {
-  const { server, storage } = await setup(t);
-  const state = failFirst(server, /^GET /, { kind: "refuse", status: 500, code: "Oops" }, 99);
-  await assert.rejects(storage.read(objectName(systemRandom)), (error) => {
-    assert.ok(error instanceof S3Error && error instanceof StorageError);
-    assert.equal(error.message, "the object store failed: read: 500 Oops");
-    return true;
-  });
-  assert.equal(state.failed, 4);
-});
-
-test("a refusal is not repeated, and its message names the store's reason and no address or key", async (t) => {
-  const { server, storage } = await setup(t);
-  const state = failFirst(server, /^/, { kind: "refuse", status: 403, code: "AccessDenied" }, 99);
-  const name = objectName(systemRandom);
-  await assert.rejects(storage.put(name, Buffer.alloc(1)), (error) => {
-    assert.ok(error instanceof StorageError);
-    assert.equal(error.message, "the object store failed: put: 403 AccessDenied");
-    return true;
-  });
-  assert.equal(state.failed, 1);
-});
-
-test("a bucket that is not there is a failure and not an absent object", async (t) => {
-  const server = await startS3Server(t);
-  const setting = `s3://another?endpoint=${server.endpoint}`;
-  const storage = createStorage(t, { setting, credentials: server.credentials });
-  const name = objectName(systemRandom);
-  for (const work of [
-    () => storage.read(name),
-    () => storage.open(name),
-    () => storage.put(name, Buffer.alloc(1)),
-    () => storage.remove(name),
-    () => storage.check(),
-  ]) {
-    await assert.rejects(work, /404 NoSuchBucket/);
-  }
-});
-
-test("a server that is not there is a failure, and the source of a write is ended", async (t) => {
-  const { credentials } = await startS3Server(t);
-  const setting = "s3://pictures?endpoint=http://127.0.0.1:1";
-  const storage = createStorage(t, { setting, credentials });
-  const source = new Readable({ read: () => source.push(Buffer.alloc(2 ** 20)) });
-  await assert.rejects(storage.put(objectName(systemRandom), source), StorageError);
-  assert.ok(source.destroyed);
-  await assert.rejects(storage.stat(objectName(systemRandom)), /stat: ECONNREFUSED/);
-  await assert.rejects(storage.check(), StorageError);
-});
-
-test("a store that hangs is asked twice, not four times: somebody may be waiting", async (t) => {
-  const clock = createTestClock(Date.now());
-  const { server, storage } = await setup(t, { clock });
-  const state = failFirst(server, /^HEAD/, { kind: "hang" }, 99);
-  const failed = assert.rejects(storage.stat(objectName(systemRandom)), /stat: no reply in time/);
-  for (const tries of [1, 2]) {
-    while (state.failed < tries) await clock.advance(1);
-    await clock.advance(20_000);
-  }
-  await failed;
-  assert.equal(state.failed, 2);
-});
-
-test("a store that never answers is given up in time", async (t) => {
-  const clock = createTestClock(Date.now());
-  const { server, storage } = await setup(t, { clock });
-  const state = failFirst(server, /^PUT/, { kind: "hang" }, 99);
-  const failed = assert.rejects(storage.check(), /check: no reply in time/);
-  while (state.failed === 0) await new Promise((resolve) => setImmediate(resolve));
-  await clock.advance(5_000);
-  await failed;
-  assert.equal(state.failed, 1);
-});
-
-test("a write that may have happened and is given up is taken back", async (t) => {
-  const { server, storage } = await setup(t);
-  failFirst(server, /^PUT /, { kind: "lose reply" }, 99);
-  const name = objectName(systemRandom);
-  await assert.rejects(storage.put(name, Buffer.from("x")), StorageError);
-  assert.equal(server.requests.filter((request) => request.startsWith("DELETE")).length, 1);
-  assert.equal(await storage.stat(name), null);
-});
-
-test("an upload that cannot be completed leaves neither an object nor parts", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
-  failFirst(server, /^POST .*uploadId/, { kind: "refuse", status: 500, code: "Oops" }, 99);
-  const name = objectName(systemRandom);
-  await assert.rejects(storage.put(name, Buffer.alloc(partBytes + 1)), /complete an upload: 500/);
-  assert.equal(await storage.stat(name), null);
-  assert.deepEqual(await server.listUploads(), []);
-});
-
 test("the digest of every body is signed, so bytes that change on the way are refused", async (t) => {
-  const { server, storage } = await setup(t);
+  const { server, storage } = await setUpS3(t);
   await storage.put(objectName(systemRandom), Buffer.from("abc"));
   assert.equal(
     server.headers[0]?.["x-amz-content-sha256"],
@@ -326,7 +132,7 @@ test("the digest of every body is signed, so bytes that change on the way are re
 });
 
 test("requests carry no header that only one vendor knows", async (t) => {
-  const { server, storage } = await setup(t, { partBytes });
+  const { server, storage } = await setUpS3(t, { partBytes });
   const name = objectName(systemRandom);
   await storage.put(name, Buffer.alloc(partBytes + 1));
   await (await storage.open(name, { start: 0, end: 1 }))!.stream.resume().toArray();
@@ -348,7 +154,7 @@ test("requests carry no header that only one vendor knows", async (t) => {
 });
 
 test("thousands of objects are removed by a thousand a request", async (t) => {
-  const { server, storage } = await setup(t);
+  const { server, storage } = await setUpS3(t);
   const names = Array.from({ length: 2_001 }, () => objectName(systemRandom));
   await storage.put(names[2_000]!, Buffer.from("last"));
   assert.deepEqual(await storage.removeMany(names), []);
@@ -357,14 +163,14 @@ test("thousands of objects are removed by a thousand a request", async (t) => {
 });
 
 test("the check leaves one small object, however often it is made", async (t) => {
-  const { server, storage } = await setup(t);
+  const { server, storage } = await setUpS3(t);
   await storage.check();
   await storage.check();
   assert.deepEqual(await server.listKeys(), ["a/b/darkroom-check"]);
 });
 
 test("a presigned link serves the object with the headers that were asked for, by range too", async (t) => {
-  const { server, storage } = await setup(t, { more: "&downloads=redirect" });
+  const { server, storage } = await setUpS3(t, { more: "&downloads=redirect" });
   const name = objectName(systemRandom);
   await storage.put(name, Buffer.from("0123456789"));
   const link = await storage.presign!(name, {
@@ -388,12 +194,12 @@ test("a presigned link serves the object with the headers that were asked for, b
 });
 
 test("a store that callers cannot reach offers no links", async (t) => {
-  const { storage } = await setup(t);
+  const { storage } = await setUpS3(t);
   assert.equal(storage.presign, undefined);
 });
 
 test("slow readers take no connection away from writers", async (t) => {
-  const { storage } = await setup(t);
+  const { storage } = await setUpS3(t);
   const name = objectName(systemRandom);
   await storage.put(name, Buffer.alloc(4 * 2 ** 20));
   const readers = await Promise.all(Array.from({ length: 70 }, () => storage.open(name)));
@@ -404,9 +210,9 @@ test("slow readers take no connection away from writers", async (t) => {
 });
 
 test("a listing goes on over pages that hold nothing of ours, and ends at the prefix's end", async (t) => {
-  const { server, storage } = await setup(t, { pageKeysMax: 2 });
+  const { server, storage } = await setUpS3(t, { pageKeysMax: 2 });
   const setting = settingOf(server).replace("a/b", "a/c");
-  const beside = createStorage(t, { setting, credentials: server.credentials });
+  const beside = createTestStorage(t, { setting, credentials: server.credentials });
   await beside.put(objectName(systemRandom), Buffer.from("another prefix's"));
   await storage.check();
   for (const owner of ["a1", "b2"]) await storage.claim(owner);

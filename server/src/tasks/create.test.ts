@@ -3,94 +3,32 @@ import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 
 import { onEachEngine, testModel, testPrice } from "../../test/support/engine.ts";
-import type { OpenEngine, SubmitWishes, TestEngine } from "../../test/support/engine.ts";
+import type { TestEngine } from "../../test/support/engine.ts";
 import { dataUri, paintPlain } from "../../test/support/pictures.ts";
+import {
+  assertRefused,
+  body,
+  countRows,
+  keyed,
+  noRows,
+  openWith,
+  resultOf,
+  route,
+} from "../../test/support/submits.ts";
 import { createVendor } from "../../test/support/vendor.ts";
 import { createAccounts } from "../accounts/accounts.ts";
-import { loadUsage } from "../accounts/key-usage.ts";
 import { openBooks } from "../billing/ledger.ts";
 import { setFree } from "../billing/prices.ts";
-import type { Tables } from "../db/schema.ts";
-import { AppError } from "../lib/errors.ts";
-import type { Reason } from "../lib/errors.ts";
-import { dayMs, hourMs } from "../lib/time.ts";
 import { claimTasks } from "./claim.ts";
-import { insertIdempotency } from "./idempotency-store.ts";
 import { insertWaiting, insertWorker } from "./queue-store.ts";
-import type { Submitted } from "./submit.ts";
 import { laneOf } from "./task.ts";
-
-const body = { model: testModel, prompt: "a lighthouse" };
-const route = "POST /v1/images/generations";
-
-function keyed(key: string, digest = "d1"): SubmitWishes {
-  return { body, idempotency: { route, key, digest } };
-}
-
-/** The accepted task's id, or the reason of the refusal. */
-async function resultOf(submitted: Promise<Submitted>): Promise<string> {
-  try {
-    return (await submitted).taskId;
-  } catch (error) {
-    assert.ok(error instanceof AppError, String(error));
-    return error.reason;
-  }
-}
-
-async function assertRefused(submitted: Promise<Submitted>, reason: Reason): Promise<AppError> {
-  const error = await submitted.then(
-    () => assert.fail("it was accepted"),
-    (thrown: unknown) => thrown,
-  );
-  assert.ok(error instanceof AppError, String(error));
-  assert.equal(error.reason, reason);
-  return error;
-}
-
-async function countRows(engine: TestEngine): Promise<Record<string, number>> {
-  const tables: (keyof Tables)[] = [
-    "tasks",
-    "slots",
-    "queue",
-    "idempotency",
-    "references",
-    "attempts",
-  ];
-  const counts: Record<string, number> = {};
-  for (const table of tables) {
-    counts[table] = (await engine.db.read.selectFrom(table).selectAll().execute()).length;
-  }
-  const holds = await engine.db.read
-    .selectFrom("ledger")
-    .select("id")
-    .where("kind", "=", "hold")
-    .execute();
-  const { held, inFlight } = await loadUsage(engine.db.read, engine.caller);
-  return { ...counts, holds: holds.length, held, inFlight };
-}
 
 async function listObjects(engine: TestEngine): Promise<string[]> {
   const entries = await readdir(engine.folder, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
 }
 
-const nothing = {
-  tasks: 0,
-  slots: 0,
-  queue: 0,
-  idempotency: 0,
-  references: 0,
-  attempts: 0,
-  holds: 0,
-  held: 0,
-  inFlight: 0,
-};
-
-async function openWith(open: OpenEngine, funds: number, key = {}): Promise<TestEngine> {
-  return open({ funds, key });
-}
-
-onEachEngine((name, open) => {
+onEachEngine((_name, open) => {
   test("a submit holds price times n, and everything about the task is there at once", async () => {
     await using engine = await open();
     const reference = dataUri(
@@ -145,7 +83,7 @@ onEachEngine((name, open) => {
     const wishes = { ...keyed("k1"), body: { ...body, image_urls: [reference] } };
     const error = await assertRefused(engine.submitTask(wishes), "insufficient_balance");
     assert.match(error.message, /short of 0\.000001 USD/);
-    assert.deepEqual(await countRows(engine), nothing);
+    assert.deepEqual(await countRows(engine), noRows);
     assert.deepEqual(await listObjects(engine), []);
     await engine.checkLedger();
     await engine.addFunds(1);
@@ -161,7 +99,7 @@ onEachEngine((name, open) => {
     const dear = { ...keyed("k1"), body: { ...body, n: 3 } };
     const error = await assertRefused(engine.submitTask(dear), "spend_cap_reached");
     assert.match(error.message, /0\.0774 USD/);
-    assert.deepEqual(await countRows(engine), nothing);
+    assert.deepEqual(await countRows(engine), noRows);
     await engine.submitTask({ ...keyed("k1"), body: { ...body, n: 2 } });
     await assertRefused(engine.submitTask(keyed("k2")), "spend_cap_reached");
     await engine.checkLedger();
@@ -219,168 +157,6 @@ onEachEngine((name, open) => {
     await engine.checkLedger();
   });
 
-  test("twins in one list make one task", async () => {
-    await using engine = await open();
-    const before = engine.commits();
-    const twins = await Promise.all(
-      Array.from({ length: 6 }, () => engine.submitTask(keyed("k1"))),
-    );
-    // On PostgreSQL several lists are under way at once, and a twin may be in another one.
-    const most = name === "sqlite" ? 3 : 5;
-    assert.ok(engine.commits() - before <= most, `${engine.commits() - before} transactions`);
-    assert.equal(new Set(twins.map(({ taskId }) => taskId)).size, 1);
-    assert.equal(twins.filter(({ replayed }) => !replayed).length, 1);
-    assert.equal((await countRows(engine))["tasks"], 1);
-    assert.deepEqual(await engine.balance(), {
-      available: 100_000_000 - testPrice,
-      held: testPrice,
-    });
-    await engine.checkLedger();
-  });
-
-  test("of twins with different bodies one is taken and the others are refused, also when the key is an old one", async () => {
-    await using engine = await open();
-    const digests = ["d1", "d2", "d1", "d3"];
-    const outcomes = [];
-    for (const _ of ["new", "old"]) {
-      const results = await Promise.all(
-        digests.map((digest) => resultOf(engine.submitTask(keyed("k1", digest)))),
-      );
-      // On PostgreSQL they may be in lists that are under way at once, and any of them may be the first.
-      const first = results.findIndex((result) => result.startsWith("task_"));
-      const taken = digests[first];
-      assert.deepEqual(
-        results,
-        digests.map((digest) => (digest === taken ? results[first] : "idempotency_key_reused")),
-      );
-      outcomes.push(results);
-    }
-    assert.deepEqual(outcomes[0], outcomes[1]);
-    assert.equal((await countRows(engine))["tasks"], 1);
-  });
-
-  test("twins whose first is refused are each told why, not to come again", async () => {
-    await using engine = await openWith(open, 0);
-    const results = await Promise.all(
-      Array.from({ length: 4 }, () => resultOf(engine.submitTask(keyed("k1")))),
-    );
-    assert.deepEqual(
-      results,
-      results.map(() => "insufficient_balance"),
-    );
-    assert.deepEqual(await countRows(engine), nothing);
-  });
-
-  test("concurrent twins in several processes make one task", async () => {
-    await using engine = await open();
-    const submits = [engine.submitTask, engine.createSubmit(), engine.createSubmit()];
-    for (const key of ["k1", "k2", "k3", "k4", "k5"]) {
-      const results = await Promise.all(submits.map((submit) => resultOf(submit(keyed(key)))));
-      assert.equal(new Set(results).size, 1, String(results));
-    }
-    assert.equal((await countRows(engine))["tasks"], 5);
-    assert.equal((await engine.balance()).held, 5 * testPrice);
-    await engine.checkLedger();
-  });
-
-  test("a known key gives its task again, unlimited, unpaid and with the first reply's warnings", async () => {
-    await using engine = await openWith(open, testPrice);
-    const withWarning = { ...keyed("k1"), body: { ...body, quality: "high" } };
-    const first = await engine.submitTask(withWarning);
-    assert.equal(first.warnings.length, 1);
-    let admitted = 0;
-    const again = await engine.submitTask({ ...withWarning, admit: () => (admitted += 1) });
-    assert.deepEqual(again, { ...first, replayed: true });
-    assert.equal(admitted, 0);
-    await assertRefused(
-      engine.submitTask({ ...keyed("k1", "d2"), admit: () => (admitted += 1) }),
-      "idempotency_key_reused",
-    );
-    assert.equal(admitted, 0);
-    await assertRefused(
-      engine.submitTask({ ...keyed("k2"), admit: () => (admitted += 1) }),
-      "insufficient_balance",
-    );
-    assert.equal(admitted, 1);
-  });
-
-  test("a key belongs to its account, mode and route", async () => {
-    const vendors = [createVendor(), createVendor({ name: "sandbox", mode: "test" })];
-    await using engine = await open({ vendors });
-    const { accountId } = engine.caller;
-    const other = await engine.createCaller();
-    await engine.addFunds(testPrice, other.accountId);
-    const callers = [engine.caller, await engine.createCaller({ accountId, mode: "test" }), other];
-    const ids = [];
-    for (const caller of callers) {
-      ids.push((await engine.submitTask({ ...keyed("k1"), caller })).taskId);
-    }
-    const elsewhere = { body, idempotency: { route: "POST /elsewhere", key: "k1", digest: "d1" } };
-    ids.push((await engine.submitTask(elsewhere)).taskId);
-    assert.equal(new Set(ids).size, 4);
-    const sibling = await engine.createCaller({ accountId });
-    assert.equal((await engine.submitTask({ ...keyed("k1"), caller: sibling })).taskId, ids[0]);
-  });
-
-  test("an expired key is free again, and remembers its new use", async () => {
-    await using engine = await open();
-    const first = await engine.submitTask(keyed("k1"));
-    await engine.clock.advance(24 * hourMs - 1);
-    assert.equal((await engine.submitTask(keyed("k1"))).taskId, first.taskId);
-    await engine.clock.advance(1);
-    const second = await engine.submitTask(keyed("k1", "d2"));
-    assert.notEqual(second.taskId, first.taskId);
-    assert.equal(second.replayed, false);
-    assert.equal((await engine.submitTask(keyed("k1", "d2"))).taskId, second.taskId);
-    assert.equal((await countRows(engine))["idempotency"], 1);
-    assert.equal((await countRows(engine))["tasks"], 2);
-  });
-
-  test("twins in several processes that find an expired key make one task", async () => {
-    await using engine = await open();
-    const submits = [engine.submitTask, engine.createSubmit(), engine.createSubmit()];
-    const keys = ["k1", "k2", "k3", "k4", "k5", "k6"];
-    for (const key of keys) await engine.submitTask(keyed(key));
-    await engine.clock.advance(dayMs);
-    for (const key of keys) {
-      const results = await Promise.all(submits.map((submit) => resultOf(submit(keyed(key)))));
-      assert.equal(new Set(results).size, 1, String(results));
-    }
-    assert.equal((await countRows(engine))["tasks"], 2 * keys.length);
-    await engine.checkLedger();
-  });
-
-  test(
-    "a twin that is not committed within two seconds makes the other come again",
-    { skip: name === "sqlite" && "transactions do not overlap" },
-    async () => {
-      await using engine = await open();
-      const { accountId, mode } = engine.caller;
-      const scope = { account_id: accountId, mode, route, key: "k1" };
-      const row = {
-        ...scope,
-        digest: "d1",
-        task_id: "task_1",
-        expires_at: Number.MAX_SAFE_INTEGER,
-      };
-      const release = Promise.withResolvers<void>();
-      const inserted = Promise.withResolvers<void>();
-      const twin = engine.db.transaction(async (tx) => {
-        await insertIdempotency(tx, [row]);
-        inserted.resolve();
-        await release.promise;
-      });
-      await inserted.promise;
-      const waiting = engine.submitTask(keyed("k1"));
-      // The database's own patience is in real time; only the engine's has to be moved.
-      await engine.clock.advance(2_000);
-      const error = await assertRefused(waiting, "idempotency_in_progress");
-      assert.equal(error.retryAfterSeconds, 1);
-      release.resolve();
-      await twin;
-    },
-  );
-
   test("the price is the one of the submit, whatever ratio and prices are at the end", async () => {
     await using engine = await open();
     const accounts = createAccounts({ ...engine.deps, openBooks });
@@ -410,7 +186,7 @@ onEachEngine((name, open) => {
     await using engine = await open({ vendors: [vendor] });
     const error = await assertRefused(engine.submitTask({ body }), "no_channel");
     assert.equal(error.param, "model");
-    assert.deepEqual(await countRows(engine), nothing);
+    assert.deepEqual(await countRows(engine), noRows);
   });
 
   test("ten thousand tasks of one account do not hide another's one", async () => {

@@ -1,8 +1,11 @@
 /** What tests of adapters need beside an emulator: the real way out, trusted to reach this machine. */
+import assert from "node:assert/strict";
+
 import { createEgress } from "../../src/lib/egress.ts";
 import { systemClock } from "../../src/lib/time.ts";
 import type { Clock } from "../../src/lib/time.ts";
-import type { Job } from "../../src/providers/adapter.ts";
+import { ProviderError } from "../../src/providers/adapter.ts";
+import type { FailureKind, Job } from "../../src/providers/adapter.ts";
 import { createSend } from "../../src/providers/request.ts";
 import type { Send } from "../../src/providers/request.ts";
 
@@ -34,5 +37,14 @@ export function catJob(wishes: Partial<Job>): Job {
     mask: null,
     test: false,
     ...wishes,
+  };
+}
+
+/** For `assert.rejects`: a failure of this kind. */
+export function isFailure(kind: FailureKind): (error: unknown) => true {
+  return (error) => {
+    assert.ok(error instanceof ProviderError, String(error));
+    assert.equal(error.kind, kind, error.message);
+    return true;
   };
 }

@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, describe } from "node:test";
 
+import type { Kysely } from "kysely";
+
 import type { Database } from "../../src/db/database.ts";
 import { openDatabase } from "../../src/db/open.ts";
 import type { DatabaseTarget } from "../../src/db/open.ts";
@@ -94,6 +96,23 @@ export function openTestDatabase(target: DatabaseTarget): Promise<Database> {
       throw error;
     },
   });
+}
+
+/** A handle for rows that the types would refuse. */
+type Loose = Kysely<Record<string, Record<string, unknown>>>;
+
+export async function insertRow(
+  db: Database,
+  table: string,
+  row: Record<string, unknown>,
+): Promise<void> {
+  await db.transaction(async (tx) => {
+    await (tx as unknown as Loose).insertInto(table).values(row).execute();
+  });
+}
+
+export async function readRows(db: Database, table: string): Promise<unknown[]> {
+  return (db.read as unknown as Loose).selectFrom(table).selectAll().execute();
 }
 
 function createSqliteSource(): Source {
