@@ -11,8 +11,9 @@ import { systemRandom } from "../src/lib/random.ts";
 import { minuteMs, secondMs } from "../src/lib/time.ts";
 import { failureKinds } from "../src/providers/adapter.ts";
 import { isFinal, taskTransitions } from "../src/tasks/state.ts";
+import type { Life } from "./support/engine-life.ts";
 import { onEachEngine, testModel } from "./support/engine.ts";
-import type { Life, OpenEngine, TestEngine } from "./support/engine.ts";
+import type { OpenEngine, TestEngine } from "./support/engine.ts";
 import {
   brokenPicture,
   createVendor,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import sharp from "sharp";
-import { createDeepPng, createPicture } from "../../test/support/hostile-pictures.ts";
+import { createDeepPng, createPicture } from "../../test/support/picture-bytes.ts";
 import { paintGrid, paintMask, paintPlain, readPicture } from "../../test/support/pictures.ts";
 import { createLog } from "../lib/log.ts";
 import { systemClock } from "../lib/time.ts";

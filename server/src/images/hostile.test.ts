@@ -5,16 +5,15 @@ import sharp from "sharp";
 import type { Sharp } from "sharp";
 import { createLog } from "../lib/log.ts";
 import { systemClock } from "../lib/time.ts";
+import { createHostilePictures } from "../../test/support/hostile-pictures.ts";
+import { createOddPictures, secretWords } from "../../test/support/odd-pictures.ts";
 import {
   createDeepPng,
-  createHostilePictures,
-  createOddPictures,
   createPalettePng,
   createPicture,
   orientationExif,
   pngChunk,
-  secretWords,
-} from "../../test/support/hostile-pictures.ts";
+} from "../../test/support/picture-bytes.ts";
 import { PictureError } from "./picture.ts";
 import { createPictureProcesses } from "./processes.ts";
 

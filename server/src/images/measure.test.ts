@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import sharp from "sharp";
-import {
-  createHostilePictures,
-  createOddPictures,
-  createPicture,
-} from "../../test/support/hostile-pictures.ts";
+import { createHostilePictures } from "../../test/support/hostile-pictures.ts";
+import { createOddPictures } from "../../test/support/odd-pictures.ts";
+import { createPicture } from "../../test/support/picture-bytes.ts";
 import { measurePicture } from "./measure.ts";
 import { PictureError } from "./picture.ts";
 

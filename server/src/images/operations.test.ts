@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import sharp from "sharp";
-import { createPicture } from "../../test/support/hostile-pictures.ts";
+import { createPicture } from "../../test/support/picture-bytes.ts";
 import { restrictSharp } from "./operations.ts";
 
 test("a restricted libvips opens the four formats from memory and nothing else", async (context) => {

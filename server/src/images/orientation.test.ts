@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { orientationExif } from "../../test/support/hostile-pictures.ts";
+import { orientationExif } from "../../test/support/picture-bytes.ts";
 import { isTransposed, readOrientation } from "./orientation.ts";
 
 /** The same data in the other byte order. */

@@ -9,7 +9,7 @@ import { AppError } from "../lib/errors.ts";
 import { createLog } from "../lib/log.ts";
 import { systemClock } from "../lib/time.ts";
 import { createTestClock } from "../../test/support/clock.ts";
-import { createPicture, pngBomb } from "../../test/support/hostile-pictures.ts";
+import { createPicture, pngBomb } from "../../test/support/picture-bytes.ts";
 import { PictureError } from "./picture.ts";
 import type { Drawing } from "./picture.ts";
 import { createPictureProcesses } from "./processes.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { createOddPictures, pngHeader } from "../../test/support/hostile-pictures.ts";
+import { createOddPictures } from "../../test/support/odd-pictures.ts";
+import { pngHeader } from "../../test/support/picture-bytes.ts";
 import { PictureError } from "./picture.ts";
 import { checkHeader, findSize, sniffFormat } from "./sniff.ts";
 

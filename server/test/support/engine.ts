@@ -13,108 +13,50 @@ import { after } from "node:test";
 import type { Task as WireTask } from "../../../client/src/tasks.ts";
 import { createAccounts } from "../../src/accounts/accounts.ts";
 import type { Caller } from "../../src/accounts/caller.ts";
-import { findLockedUsage, listUsages } from "../../src/accounts/key-usage.ts";
 import type { KeySettings } from "../../src/accounts/key-settings.ts";
+import { findLockedUsage, listUsages } from "../../src/accounts/key-usage.ts";
 import { createKeys } from "../../src/accounts/keys.ts";
-import { checkLedger } from "../../src/billing/check.ts";
 import { loadBook } from "../../src/billing/balance.ts";
+import { checkLedger } from "../../src/billing/check.ts";
 import { credit, openBooks } from "../../src/billing/ledger.ts";
-import { createBreakers } from "../../src/channels/breaker.ts";
-import { createChannels } from "../../src/channels/channels.ts";
-import { createConnector } from "../../src/channels/connect.ts";
 import type { Database } from "../../src/db/database.ts";
-import { lockFolder } from "../../src/db/folder-lock.ts";
-import type { Mode } from "../../src/db/schema.ts";
 import { createPictureProcesses } from "../../src/images/processes.ts";
-import type { PictureProcesses } from "../../src/images/picture.ts";
 import { createEgress } from "../../src/lib/egress.ts";
-import type { Egress } from "../../src/lib/egress.ts";
 import { must } from "../../src/lib/errors.ts";
-import { createGate } from "../../src/lib/gate.ts";
-import { createIds } from "../../src/lib/ids.ts";
 import type { JsonObject } from "../../src/lib/json.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { systemRandom } from "../../src/lib/random.ts";
-import type { Random } from "../../src/lib/random.ts";
-import type { Clock } from "../../src/lib/time.ts";
 import { dayMs, hourMs, minuteMs, systemClock } from "../../src/lib/time.ts";
-import { createVault } from "../../src/lib/vault.ts";
-import { createCatalogue } from "../../src/models/catalogue.ts";
 import type { Language } from "../../src/models/model.ts";
 import { createDiskStorage } from "../../src/storage/disk.ts";
-import { createLinks } from "../../src/storage/links.ts";
-import type { Links } from "../../src/storage/links.ts";
-import { createOutage } from "../../src/storage/outage.ts";
-import { createSpool } from "../../src/storage/spool.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { loadAttempts } from "../../src/tasks/attempt-store.ts";
 import { cancelTask } from "../../src/tasks/cancel.ts";
 import type { EngineDeps } from "../../src/tasks/engine.ts";
-import { createTaskEvents } from "../../src/tasks/events.ts";
+import { createOverload } from "../../src/tasks/overload.ts";
 import { createReader } from "../../src/tasks/read.ts";
-import { createRescue } from "../../src/tasks/rescue.ts";
-import type { Rescue } from "../../src/tasks/rescue.ts";
 import { loadSlots } from "../../src/tasks/slot-store.ts";
 import { isFinal, taskTransitions } from "../../src/tasks/state.ts";
 import { findTask } from "../../src/tasks/store.ts";
-import { createOverload } from "../../src/tasks/overload.ts";
-import type { Overload } from "../../src/tasks/overload.ts";
 import { createSubmitter } from "../../src/tasks/submit.ts";
 import type { SubmitInput, Submitted } from "../../src/tasks/submit.ts";
-import { sweep } from "../../src/tasks/sweep.ts";
 import { listOpenTaskIds } from "../../src/tasks/sweep-store.ts";
+import { sweep } from "../../src/tasks/sweep.ts";
 import type { Attempt, Slot, Task } from "../../src/tasks/task.ts";
-import { createWatch } from "../../src/tasks/watch.ts";
-import { createWorker } from "../../src/tasks/worker.ts";
-import type { Worker } from "../../src/tasks/worker.ts";
-import { countSyncs, createActivity, trackAll, trackDatabase, trackEgress } from "./activity.ts";
-import type { Activity, SyncCounts } from "./activity.ts";
+import { createActivity } from "./activity.ts";
 import type { TestClock } from "./clock.ts";
 import { onEachDatabase } from "./databases.ts";
 import type { TestDatabase } from "./databases.ts";
-import { createMortalClock, createMortalDatabase } from "./mortal.ts";
+import { createDeps, createTestLinks, ourOrigin } from "./engine-deps.ts";
+import type { EngineOptions } from "./engine-deps.ts";
+import { startLife } from "./engine-life.ts";
+import type { Life, LifeParts } from "./engine-life.ts";
 import { createVendor } from "./vendor.ts";
 import type { Vendor } from "./vendor.ts";
 
 /** 0.0387 USD a picture, one to four pictures, references and masks. */
 export const testModel = "gemini-2.5-flash-image-preview";
 export const testPrice = 38_700;
-
-export type EngineOptions = {
-  vendors?: readonly Vendor[];
-  /** Of the key that submits. */
-  mode?: Mode;
-  key?: Partial<KeySettings>;
-  /** Micro-USD on the live book. */
-  funds?: number;
-  deadlineMs?: number;
-  retentionMs?: number;
-  random?: Random;
-  /** What refuses submits; one that never does without it. */
-  overload?: Pick<Overload, "assertAccepting" | "checkBacklog">;
-  /** Bounds the reference bytes in memory. */
-  requestBytesMax?: number;
-  /** Where pictures are kept; a folder without it. Closed by the test. */
-  storage?: Storage;
-  /** Bounds the pictures on their way into the storage. */
-  storeBytesMax?: number;
-  /** Bounds the pictures that wait for the storage, in files and in memory. */
-  spoolBytesMax?: number;
-  spoolMemoryBytesMax?: number;
-  pictures?: PictureProcesses;
-};
-
-/** A worker with its rescue, as one process would run them. */
-export type Life = {
-  deps: EngineDeps;
-  worker: Worker;
-  rescue: Rescue;
-  /** Ends as a process that is killed does: nothing more is written, sent, slept or cleaned up. */
-  crash(): void;
-  /** Takes the database away from this process, or gives it back. */
-  cutOff(isCutOff: boolean): void;
-  stop(): Promise<void>;
-};
 
 export type SubmitWishes = Partial<SubmitInput> & { body: JsonObject };
 
@@ -174,15 +116,7 @@ export function onEachEngine(suite: (name: Database["dialect"], open: OpenEngine
   });
 }
 
-type Parts = {
-  options: EngineOptions;
-  test: TestDatabase;
-  activity: Activity;
-  deps: EngineDeps;
-  lives: Set<Life>;
-  caller: Caller;
-  spoolFolder: string;
-};
+type Parts = LifeParts & { caller: Caller };
 
 async function openEngine(test: TestDatabase, options: EngineOptions): Promise<TestEngine> {
   const activity = createActivity();
@@ -240,85 +174,6 @@ async function openEngine(test: TestDatabase, options: EngineOptions): Promise<T
   };
 }
 
-type DepsParts = {
-  test: TestDatabase;
-  activity: Activity;
-  storage: Storage;
-  egress: Egress;
-  vendors: readonly Vendor[];
-  options: EngineOptions;
-  spoolFolder: string;
-};
-
-function createDeps(parts: DepsParts): { deps: EngineDeps } & SyncCounts {
-  const { test, activity, storage, egress, vendors, options } = parts;
-  const random = options.random ?? systemRandom;
-  const synced = countSyncs(trackDatabase(activity, test.db));
-  const ids = createIds(test.clock, random);
-  const watch = createWatch();
-  const catalogue = createCatalogue();
-  const deps: EngineDeps = {
-    db: synced.db,
-    clock: test.clock,
-    random,
-    ids,
-    log: createLog("silent"),
-    storage: trackAll(activity, storage),
-    pictures: trackAll(activity, must(options.pictures, "picture processes")),
-    egress: trackEgress(activity, egress),
-    channels: createChannels({
-      db: synced.db,
-      clock: test.clock,
-      log: createLog("silent"),
-      vault: createVault({ key: Buffer.alloc(32, 9), random }),
-      connector: createConnector({ openEgress: () => egress, allow: [], models: [] }),
-      builtIn: vendors.map(({ channel }) => channel),
-    }),
-    breakers: createBreakers({ clock: test.clock }),
-    catalogue,
-    watch,
-    resultTtlMs: () => dayMs,
-    events: createTaskEvents({
-      ids,
-      watch,
-      catalogue,
-      links: createTestLinks(test.clock),
-      publicUrl: () => base,
-      nudge: () => undefined,
-    }),
-    requestBytes: createGate(options.requestBytesMax ?? 128 * 2 ** 20),
-    ...createIntake(parts, test.clock),
-  };
-  return { deps, commits: synced.commits, unsynced: synced.unsynced };
-}
-
-type IntakeParts = Pick<DepsParts, "activity" | "storage" | "options" | "spoolFolder">;
-
-/** What a process has of its own between vendors and the storage. */
-function createIntake({ activity, storage, options, spoolFolder }: IntakeParts, clock: Clock) {
-  const log = createLog("silent");
-  const spool = createSpool({
-    folder: spoolFolder,
-    bytesMax: options.spoolBytesMax ?? 2 ** 30,
-    memoryBytesMax: options.spoolMemoryBytesMax ?? 0,
-    random: systemRandom,
-    log,
-    readDiskRoom: () => Promise.resolve(null),
-    lock: lockFolder,
-  });
-  return {
-    storeBytes: createGate(options.storeBytesMax ?? 128 * 2 ** 20),
-    spool: trackAll(activity, spool),
-    outage: createOutage({ storage: trackAll(activity, storage), clock, log }),
-  };
-}
-
-const base = "http://darkroom.test";
-
-function createTestLinks(clock: TestClock): Links {
-  return createLinks({ secret: Buffer.alloc(32, 9), clock });
-}
-
 function createCallers(deps: EngineDeps): TestEngine["createCaller"] {
   const pepper = Buffer.alloc(32, 7);
   const keys = createKeys({ ...deps, pepper });
@@ -355,7 +210,7 @@ function createVerbs({ options, test, deps, caller }: Parts) {
           deadlineMs: options.deadlineMs ?? 30 * minuteMs,
         }),
       links,
-      linkBases: () => [base],
+      linkBases: () => [ourOrigin],
       deadlineMs: options.deadlineMs ?? 30 * minuteMs,
       idempotencyTtlMs: 24 * hourMs,
     });
@@ -366,11 +221,11 @@ function createVerbs({ options, test, deps, caller }: Parts) {
     ...deps,
     links,
     retentionMs: options.retentionMs ?? 30 * dayMs,
-    publicUrl: () => base,
+    publicUrl: () => ourOrigin,
   });
   const verbs = {
     linkTo: (object: string, expiresAtMs: number) =>
-      `${base}${links.sign(object, "png", expiresAtMs)}`,
+      `${ourOrigin}${links.sign(object, "png", expiresAtMs)}`,
     createSubmit,
     submitTask: createSubmit(),
     submit: async (body: JsonObject = {}, by = caller) => {
@@ -425,46 +280,6 @@ function createTime({ test, activity, caller }: Parts) {
       }, withinMs);
     },
   };
-}
-
-type Begin = { tasksMax?: number; another?: boolean };
-
-async function startLife(parts: Parts, { tasksMax = 100, another = false }: Begin): Promise<Life> {
-  const mortal = { isDead: false, isCutOff: false };
-  const clock = createMortalClock(parts.test.clock, mortal);
-  const { spool, ...intake } = createIntake({ ...parts, storage: parts.deps.storage }, clock);
-  await spool.sweep();
-  const deps: EngineDeps = {
-    ...parts.deps,
-    ...intake,
-    spool,
-    clock,
-    db: createMortalDatabase(parts.deps.db, mortal),
-    watch: another ? createWatch() : parts.deps.watch,
-  };
-  const worker = createWorker(deps, { tasksMax });
-  const rescue = createRescue(deps);
-  const life: Life = {
-    deps,
-    worker,
-    rescue,
-    crash: () => {
-      mortal.isDead = true;
-    },
-    cutOff: (isCutOff) => {
-      mortal.isCutOff = isCutOff;
-    },
-    stop: async () => {
-      await worker.stop();
-      await rescue.stop();
-      await spool.close();
-    },
-  };
-  parts.lives.add(life);
-  // At its start on SQLite a rescue takes over every worker it finds: one process, one rescue.
-  if (!another) await rescue.start();
-  await worker.start();
-  return life;
 }
 
 export async function assertLedger(db: Database): Promise<void> {

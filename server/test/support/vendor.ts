@@ -17,7 +17,7 @@ import type {
   Step,
   Usage,
 } from "../../src/providers/adapter.ts";
-import { pngChunk, pngHeader } from "./hostile-pictures.ts";
+import { pngChunk, pngHeader } from "./picture-bytes.ts";
 
 export type Answer = {
   /** True when only the test, a signal or nothing at all ends the call. */
