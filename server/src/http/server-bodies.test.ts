@@ -44,7 +44,6 @@ const brokenBodies: [what: string, payload: string | Buffer, reason: string, mes
   ["is an array", "[{}]", "invalid_body", /is an array; send a JSON object/],
   ["is a number", "7", "invalid_body", /is a number; send a JSON object/],
   ["is nested 65 levels deep", nested(65), "invalid_body", /deeper than 64 levels/],
-  ["is nested 65 levels deep", nested(65), "invalid_body", /deeper than 64 levels/],
   ["is nested a million levels deep", nested(1_000_000), "invalid_body", /100000 members/],
   ["has a million small values", `{"a":[${"0,".repeat(1_000_000)}0]}`, "invalid_body", /members/],
 ];

@@ -17,7 +17,7 @@ import {
 import type { Answer } from "../../test/support/vendor.ts";
 import { minuteMs, secondMs } from "../lib/time.ts";
 
-/** A host that answers with a PNG at its first `good` requests for `/good`, and 404 for everything else. */
+/** A host that answers with a PNG for `/good`, and with 404 for everything else. */
 async function openPictureHost() {
   const png = picture();
   const bytes = png.kind === "bytes" ? png.bytes : Buffer.alloc(0);

@@ -8,7 +8,6 @@ import {
   countRows,
   keyed,
   noRows,
-  openWith,
   resultOf,
   route,
 } from "../../test/support/submits.ts";
@@ -58,7 +57,7 @@ onEachEngine((name, open) => {
   });
 
   test("twins whose first is refused are each told why, not to come again", async () => {
-    await using engine = await openWith(open, 0);
+    await using engine = await open({ funds: 0 });
     const results = await Promise.all(
       Array.from({ length: 4 }, () => resultOf(engine.submitTask(keyed("k1")))),
     );
@@ -82,7 +81,7 @@ onEachEngine((name, open) => {
   });
 
   test("a known key gives its task again, unlimited, unpaid and with the first reply's warnings", async () => {
-    await using engine = await openWith(open, testPrice);
+    await using engine = await open({ funds: testPrice });
     const withWarning = { ...keyed("k1"), body: { ...body, quality: "high" } };
     const first = await engine.submitTask(withWarning);
     assert.equal(first.warnings.length, 1);

@@ -11,7 +11,6 @@ import {
   countRows,
   keyed,
   noRows,
-  openWith,
   resultOf,
   route,
 } from "../../test/support/submits.ts";
@@ -76,7 +75,7 @@ onEachEngine((_name, open) => {
   });
 
   test("without the money nothing remains, and the same key works once the money is there", async () => {
-    await using engine = await openWith(open, testPrice - 1);
+    await using engine = await open({ funds: testPrice - 1 });
     const reference = dataUri(
       await paintPlain({ colour: [255, 0, 0], width: 8, height: 8, format: "png" }),
     );
@@ -117,7 +116,7 @@ onEachEngine((_name, open) => {
   });
 
   test("a list shares one transaction, and each submit in it has its own answer", async () => {
-    await using engine = await openWith(open, 3 * testPrice);
+    await using engine = await open({ funds: 3 * testPrice });
     const other = await engine.createCaller();
     await engine.addFunds(testPrice, other.accountId);
     const before = engine.commits();
@@ -171,7 +170,7 @@ onEachEngine((_name, open) => {
   });
 
   test("a free model makes its task with an empty hold", async () => {
-    await using engine = await openWith(open, 0);
+    await using engine = await open({ funds: 0 });
     await engine.db.transaction((tx) => setFree(tx, testModel, engine.clock.now()));
     const id = await engine.submit();
     await engine.checkLedger();

@@ -7,7 +7,7 @@ import { AppError } from "../../src/lib/errors.ts";
 import type { Reason } from "../../src/lib/errors.ts";
 import type { Submitted } from "../../src/tasks/submit.ts";
 import { testModel } from "./engine.ts";
-import type { OpenEngine, SubmitWishes, TestEngine } from "./engine.ts";
+import type { SubmitWishes, TestEngine } from "./engine.ts";
 
 export const body = { model: testModel, prompt: "a lighthouse" };
 export const route = "POST /v1/images/generations";
@@ -72,7 +72,3 @@ export const noRows = {
   held: 0,
   inFlight: 0,
 };
-
-export async function openWith(open: OpenEngine, funds: number, key = {}): Promise<TestEngine> {
-  return open({ funds, key });
-}
