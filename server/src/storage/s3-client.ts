@@ -177,8 +177,9 @@ async function refuse(what: string, reply: S3Reply, stream: Readable): Promise<S
   const { status } = reply;
   const xml = await collect(stream, errorBytesMax).catch(() => Buffer.alloc(0));
   const code = findXmlText(String(xml), "Code");
-  // What a store of another region says, on HEAD too.
-  const region = /^[a-z0-9-]+$/.exec(reply.headers["x-amz-bucket-region"] ?? "")?.[0];
+  // What a store of another region says: Amazon in a header, on HEAD too, others in the body.
+  const told = reply.headers["x-amz-bucket-region"] ?? findXmlText(String(xml), "Region") ?? "";
+  const region = /^[a-z0-9-]+$/.exec(told)?.[0];
   const isElsewhere = status < 400 || code === "AuthorizationHeaderMalformed";
   const hint = isElsewhere && region !== undefined ? `; the bucket is in region ${region}` : "";
   return new S3Error(`${what}: ${[status, code?.slice(0, 80)].join(" ").trim()}${hint}`, {

@@ -100,6 +100,18 @@ test("a refusal is not repeated, and its message names the store's reason and no
   assert.equal(state.failed, 1);
 });
 
+test("a store of another region is told apart, also by one that says so in the body alone", async (t) => {
+  const { server, storage } = await setUpS3(t);
+  const code = "AuthorizationHeaderMalformed";
+  failFirst(server, /^/, { kind: "refuse", status: 400, code, toldRegion: "eu-west-1" }, 99);
+  await assert.rejects(storage.read(objectName(systemRandom)), (error) => {
+    assert.ok(error instanceof StorageError);
+    const why = `read: 400 ${code}; the bucket is in region eu-west-1`;
+    assert.equal(error.message, `the object store failed: ${why}`);
+    return true;
+  });
+});
+
 test("a bucket that is not there is a failure and not an absent object", async (t) => {
   const server = await startS3Server(t);
   const setting = `s3://another?endpoint=${server.endpoint}`;

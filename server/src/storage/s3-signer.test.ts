@@ -62,6 +62,14 @@ test("a link is signed as documented", async () => {
   );
 });
 
+test("a link writes spaces as they are signed", async () => {
+  const url = new URL("https://examplebucket.s3.amazonaws.com/test.txt");
+  url.searchParams.set("response-content-disposition", "inline; filename=a+b.png");
+  const link = await createExample().presign(url, 60);
+  assert.ok(link.includes("response-content-disposition=inline%3B%20filename%3Da%2Bb.png"), link);
+  assert.ok(!link.includes("+"), link);
+});
+
 test("temporary credentials send their token, in a link too", async () => {
   const signer = createExample("a token");
   const url = new URL("https://examplebucket.s3.amazonaws.com/test.txt");

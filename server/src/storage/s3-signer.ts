@@ -69,7 +69,10 @@ export function createS3Signer(deps: S3SignerDeps): S3Signer {
         url: limited.href,
         signQuery: true,
       });
-      return (await signer.sign()).url.href;
+      const { url: signed } = await signer.sign();
+      // A space is signed as `%20` and would leave as `+`, which not every store takes for the same.
+      signed.search = signed.search.replaceAll("+", "%20");
+      return signed.href;
     },
   };
 }

@@ -37,7 +37,7 @@ export type S3TestServer = {
 };
 
 export type S3Fault =
-  | { kind: "refuse"; status: number; code: string }
+  | { kind: "refuse"; status: number; code: string; toldRegion?: string }
   /** The connection is closed and nothing has happened. */
   | { kind: "cut" }
   /** It happens, and the connection is closed instead of a reply. */
@@ -249,12 +249,13 @@ function misbehave(fault: S3Fault, { request, reply, pass }: Exchange): void {
 function refuse(
   request: IncomingMessage,
   reply: ServerResponse,
-  { status, code }: { status: number; code: string },
+  { status, code, toldRegion }: { status: number; code: string; toldRegion?: string },
 ): void {
   request.resume();
   reply.writeHead(status, { "content-type": "application/xml" });
-  const xml = `<?xml version="1.0"?><Error><Code>${code}</Code><Message>no</Message></Error>`;
-  reply.end(request.method === "HEAD" ? "" : xml);
+  const told = toldRegion === undefined ? "" : `<Region>${toldRegion}</Region>`;
+  const xml = `<Error><Code>${code}</Code><Message>no</Message>${told}</Error>`;
+  reply.end(request.method === "HEAD" ? "" : `<?xml version="1.0"?>${xml}`);
 }
 
 /** Signature Version 4 as the store computes it, from what has really arrived. */
