@@ -20,12 +20,12 @@ export async function serve(config: Config, args: readonly string[]): Promise<nu
   const installation = await openInstallation(config);
   warnOfDisk(installation, role);
   const app = createApp(installation, role);
-  const stopped = stopOnSignal(installation, app);
+  const { stopped, stopping } = stopOnSignal(installation, app);
   const address = await start(app, config);
   process.stdout.write(`darkroom ready ${address}\n`);
   // A process that is killed would not write it, and the next start would be slow again.
   flushCompileCache();
-  if (role !== "worker") await welcome(installation, app, { address, role });
+  if (role !== "worker") await welcome(installation, app, { address, role, stopping });
   releaseMemory();
   return stopped;
 }
@@ -86,7 +86,7 @@ async function start(app: App, { http }: Config): Promise<string> {
 async function welcome(
   installation: Installation,
   app: App,
-  { address, role }: { address: string; role: Role },
+  { address, role, stopping }: { address: string; role: Role; stopping: AbortSignal },
 ): Promise<void> {
   const token = await findFirstKey(installation);
   if (token === null) return;
@@ -117,6 +117,8 @@ async function welcome(
     const link = await makeSample(installation.clock, app, { token, body });
     process.stdout.write(`\nA sample picture, made through that API just now:\n\n  ${link}\n\n`);
   } catch (error) {
+    // One that a stop has ended is nobody's fault.
+    if (stopping.aborted) return;
     installation.log.error({ err: error }, "the sample picture could not be made");
   }
 }
@@ -132,22 +134,29 @@ async function findFirstKey(installation: Installation): Promise<string | null> 
   }
 }
 
-function stopOnSignal({ log }: Installation, app: App): Promise<number> {
-  return new Promise((resolve) => {
-    let stopping = false;
-    const stop = (signal: NodeJS.Signals): void => {
-      if (stopping) process.exit(forcedExitCode);
-      stopping = true;
-      log.info({ signal }, "stopping");
-      app.stop().then(
-        () => resolve(0),
-        (error: unknown) => {
-          log.error({ err: error }, "the stop failed");
-          resolve(1);
-        },
-      );
-    };
-    process.on("SIGTERM", stop);
-    process.on("SIGINT", stop);
-  });
+type Stop = {
+  /** Resolves with the exit code when everything has stopped. */
+  stopped: Promise<number>;
+  /** Aborted by the first signal. */
+  stopping: AbortSignal;
+};
+
+function stopOnSignal({ log }: Installation, app: App): Stop {
+  const stopping = new AbortController();
+  const { promise: stopped, resolve } = Promise.withResolvers<number>();
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping.signal.aborted) process.exit(forcedExitCode);
+    stopping.abort();
+    log.info({ signal }, "stopping");
+    app.stop().then(
+      () => resolve(0),
+      (error: unknown) => {
+        log.error({ err: error }, "the stop failed");
+        resolve(1);
+      },
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  return { stopped, stopping: stopping.signal };
 }

@@ -125,7 +125,7 @@ export function isStorageFailure(error: unknown): boolean {
 }
 
 export function createBusyError(cause?: unknown): AppError {
-  return new AppError("unavailable", "the database is busy; try again in a second", {
+  return new AppError("unavailable", "the database is busy or away; try again in a second", {
     retryAfterSeconds,
     cause,
   });

@@ -117,6 +117,13 @@ test("SIGTERM ends the process with 0 and leaves no picture process; its tasks g
   await assertLedger(folder);
 });
 
+test("a stop before the first picture is there complains of nothing", async (t) => {
+  const server = await start(t, await makeFolder(t));
+  await server.printed(/TASK_ID\n/);
+  assert.equal(await stop(server), 0);
+  assert.doesNotMatch(server.stderr(), /sample picture/);
+});
+
 test("after SIGKILL nothing accepted is lost, and no picture process stays behind", async (t) => {
   const folder = await makeFolder(t);
   const first = await start(t, folder);
