@@ -62,26 +62,32 @@ const apiHeaders = {
 };
 
 /** Keys travel in a header and never in a cookie, so any origin may call; credentials stay off. */
-const corsHeaders = {
-  "access-control-allow-origin": "*",
-  "access-control-expose-headers":
-    "X-Request-Id, Idempotency-Replayed, Retry-After, X-APIMart-Response-Version, Preference-Applied, " +
-    "RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Usage-Cache",
-};
+const anyOrigin = { "access-control-allow-origin": "*" };
 
-const apiCorsHeaders = { ...apiHeaders, ...corsHeaders };
+const exposed =
+  "X-Request-Id, Idempotency-Replayed, Retry-After, X-APIMart-Response-Version, Preference-Applied, " +
+  "RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Usage-Cache";
+
+/** What a script needs to read a file in ranges. */
+const exposedOfFiles =
+  "X-Request-Id, ETag, Accept-Ranges, Content-Range, Content-Length, Content-Disposition";
+
+const openHeaders = { ...apiHeaders, ...anyOrigin };
+const browserHeaders = { ...openHeaders, "access-control-expose-headers": exposed };
+const fileHeaders = { ...openHeaders, "access-control-expose-headers": exposedOfFiles };
 
 /**
  * Headers that a reply under this path starts with; the route may replace them. Only a browser names the
- * origin of a script, and only to a browser the CORS headers say anything. Files are kept by caches, which
- * may hand a browser what another client asked for.
+ * origin of a script, and only a browser looks at what is exposed. Files are kept by caches, which may hand
+ * a browser what another client asked for.
  */
 export function baseHeaders(
   path: string,
   origin: string | undefined,
 ): Readonly<Record<string, string>> {
-  if (path.startsWith("/f/")) return corsHeaders;
-  return origin !== undefined && isOpenToBrowsers(path) ? apiCorsHeaders : apiHeaders;
+  if (path.startsWith("/f/")) return fileHeaders;
+  if (!isOpenToBrowsers(path)) return apiHeaders;
+  return origin === undefined ? openHeaders : browserHeaders;
 }
 
 /** A query may follow the path. */
@@ -101,11 +107,11 @@ export function preflightHeaders(
   if (!path.startsWith("/f/") && !isOpenToBrowsers(path)) return { allow };
   return {
     allow,
-    "access-control-allow-origin": "*",
+    ...anyOrigin,
     "access-control-allow-methods": allow,
     "access-control-allow-headers":
       "Authorization, Content-Type, Idempotency-Key, X-APIMart-Response-Version, Prefer, " +
-      "Last-Event-ID, Range, If-None-Match, X-Goog-Api-Key, X-Key",
+      "Last-Event-ID, Range, If-Range, If-None-Match, X-Goog-Api-Key, X-Key",
     "access-control-max-age": "86400",
   };
 }
