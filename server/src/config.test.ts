@@ -28,6 +28,7 @@ test("an empty environment gives the documented defaults", () => {
       bodyBytesMax: 33_554_432,
       dialectWaitMs: 290_000,
       metricsToken: null,
+      trustedProxies: [],
     },
     data: {
       folder,
@@ -74,6 +75,7 @@ test("every variable reaches its place", () => {
     DARKROOM_TASK_RETENTION: "4",
     DARKROOM_IDEMPOTENCY_TTL: "5",
     DARKROOM_EGRESS_ALLOW: "127.0.0.0/8, fd00::/8",
+    DARKROOM_TRUSTED_PROXIES: "10.0.0.0/8",
     DARKROOM_LOG_LEVEL: "debug",
     DARKROOM_TIMEZONE: "Asia/Tokyo",
     DARKROOM_WORKER_TASKS: "6",
@@ -93,6 +95,7 @@ test("every variable reaches its place", () => {
       bodyBytesMax: 1_024,
       dialectWaitMs: 8_000,
       metricsToken: null,
+      trustedProxies: ["10.0.0.0/8"],
     },
     data: {
       folder: resolve("/srv/darkroom"),
@@ -210,6 +213,7 @@ const refused: Record<string, string[]> = {
   DARKROOM_TASK_RETENTION: ["0"],
   DARKROOM_IDEMPOTENCY_TTL: ["0"],
   DARKROOM_EGRESS_ALLOW: ["10.0.0.0/33", "010.0.0.0/8", "fd00::/129", "localhost/8", ","],
+  DARKROOM_TRUSTED_PROXIES: ["balancer", "10.0.0.0/33"],
   DARKROOM_LOG_LEVEL: ["INFO", "verbose"],
   DARKROOM_TIMEZONE: ["Mars/Olympus", "berlin time"],
   DARKROOM_WORKER_TASKS: ["0", "100001"],

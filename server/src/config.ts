@@ -27,6 +27,8 @@ export type Config = {
     readonly dialectWaitMs: number;
     /** What opens `/metrics` to other machines. */
     readonly metricsToken: Hidden | null;
+    /** CIDRs of the proxies that tell who the caller is. */
+    readonly trustedProxies: readonly string[];
   };
   readonly data: {
     /** Absolute path. */
@@ -137,6 +139,7 @@ function createConfig(values: Values): Config {
       bodyBytesMax: values.DARKROOM_BODY_LIMIT,
       dialectWaitMs: values.DARKROOM_DIALECT_WAIT,
       metricsToken: values.DARKROOM_METRICS_TOKEN ?? null,
+      trustedProxies: Object.freeze(values.DARKROOM_TRUSTED_PROXIES),
     }),
     data: Object.freeze({
       folder,

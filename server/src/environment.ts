@@ -147,6 +147,12 @@ export const environment = z.object({
       "Networks that are not public and may still be reached, on any port, for references, " +
       "callbacks and upstreams: `10.1.0.0/16,fd00::/8`. Name only networks whose services may be reached by callers.",
   }),
+  DARKROOM_TRUSTED_PROXIES: define("", acceptCidrList(), {
+    unit: "",
+    meaning:
+      "Networks of the load balancers before the server: what they write into `X-Forwarded-For` is the caller's " +
+      "address, which a key's list of addresses is held to. From anywhere else the header means nothing.",
+  }),
   OPENAI_API_KEY: defineOptional("not set", acceptKey(), {
     unit: "",
     meaning: "Key of an OpenAI account; makes the channel `openai`.",

@@ -46,13 +46,8 @@ export function createHttp(
   const readTask = createReader({ ...linked, retentionMs });
   const listTasks = createLister({ db, readTask });
   const balances = createBalances({ read: db.read, loadUsage, loadCaptured });
-  const http = createServer({
-    ids,
-    log,
-    bodyBytesMax: config.http.bodyBytesMax,
-    isDraining,
-    isLeaving,
-  });
+  const { bodyBytesMax, trustedProxies } = config.http;
+  const http = createServer({ ids, log, bodyBytesMax, trustedProxies, isDraining, isLeaving });
   watchLoad(http);
   const loadPrices = () => loadOverrides(db.read);
   return registerRoutes(http, {
@@ -82,7 +77,7 @@ export function createHttp(
       readMany(readTask, { ...caller, language }, taskIds),
     ...composeWaiting(http, { ...deps, readTask }),
     deadlineMs,
-    bodyBytesMax: config.http.bodyBytesMax,
+    bodyBytesMax,
     dialectWaitMs: config.http.dialectWaitMs,
     cancelTask: async ({ caller, taskId, language }) => {
       // What a poll no longer shows cannot be cancelled either.

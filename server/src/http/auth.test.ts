@@ -86,6 +86,20 @@ test("a forwarded address is not believed", async (t) => {
   assert.equal((await app.inject({ url: "/v1/me", headers })).statusCode, 403);
 });
 
+test("what a trusted proxy says is the caller's address, and nothing that came to it so", async (t) => {
+  const { app } = setup(t, {
+    key: { ips: parseIpList(["203.0.113.7"]) },
+    trustedProxies: ["127.0.0.0/8"],
+  });
+  const statusOf = async (forwarded: string) => {
+    const headers = { ...bearer, "x-forwarded-for": forwarded };
+    return (await app.inject({ url: "/v1/me", headers })).statusCode;
+  };
+  assert.equal(await statusOf("203.0.113.7"), 200);
+  // The proxy adds the address that it sees behind what the caller has sent.
+  assert.equal(await statusOf("203.0.113.7, 198.51.100.2"), 403);
+});
+
 test("a key with a limit gets 429 with the seconds to wait, and works again after them", async (t) => {
   const { app, clock } = setup(t, { key: { requestsPerMinute: 2 } });
   assert.equal((await ask(app, bearer.authorization)).status, 200);

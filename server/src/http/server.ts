@@ -42,6 +42,8 @@ export type ServerDeps = {
   log: Log;
   /** Largest body of a request, in bytes; uploads have a limit of their own. */
   bodyBytesMax: number;
+  /** CIDRs of the proxies whose `X-Forwarded-For` names the caller. */
+  trustedProxies?: readonly string[];
   /** True from the moment the server has been told to stop: reads go on, nothing new is accepted. */
   isDraining: () => boolean;
   /** True from the moment a stop was asked for: requests are taken, their connections not kept. */
@@ -61,10 +63,12 @@ const bodiesBytesMin = 268_435_456;
 
 /** A server without routes. Register them on it before it listens. */
 export function createServer(deps: ServerDeps): FastifyInstance {
+  const { trustedProxies = [] } = deps;
   const app = fastify({
     logger: false,
     genReqId: () => deps.ids("request"),
     bodyLimit: deps.bodyBytesMax,
+    trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: keepAliveTimeoutMs,
     maxRequestsPerSocket: requestsPerSocketMax,

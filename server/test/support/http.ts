@@ -49,7 +49,9 @@ export type TestServer = {
   log: ServerDeps["log"];
 };
 
-export type TestServerOptions = Partial<Pick<ServerDeps, "bodyBytesMax" | "isDraining">> & {
+export type TestServerOptions = Partial<
+  Pick<ServerDeps, "bodyBytesMax" | "isDraining" | "trustedProxies">
+> & {
   /** Limits and lists of the test key. */
   key?: Partial<Caller>;
   logLevel?: LogLevel;
@@ -72,6 +74,7 @@ export function createTestServer(t: TestContext, options: TestServerOptions = {}
     ids,
     log,
     bodyBytesMax: options.bodyBytesMax ?? 33_554_432,
+    trustedProxies: options.trustedProxies ?? [],
     isDraining: options.isDraining ?? (() => false),
   });
   const auth = createAuth({
