@@ -3,6 +3,7 @@ import type { Kysely, Transaction } from "kysely";
 import { Migrator } from "kysely/migration";
 import type { Migration } from "kysely/migration";
 
+import { AppError } from "../lib/errors.ts";
 import { createSpine } from "./migrations/0001-spine.ts";
 import { createChannelTables } from "./migrations/0002-channels.ts";
 import { createWebhookTables } from "./migrations/0003-webhooks.ts";
@@ -29,8 +30,8 @@ const migrations: Readonly<Record<string, Migrate>> = {
 type MigrationTables = { kysely_migration: { name: string } };
 
 /**
- * True when every migration has run. Throws when the database knows one that this program does not: a newer
- * version has made it, and writing to tables of unknown shape could lose money.
+ * True when every migration has run. Throws `AppError` when the database knows one that this program does
+ * not: a newer version has made it, and writing to tables of unknown shape could lose money.
  */
 export async function isMigrated(db: Kysely<unknown>, dialect: Dialect): Promise<boolean> {
   // The record is Kysely's table, which `Tables` does not list.
@@ -39,7 +40,8 @@ export async function isMigrated(db: Kysely<unknown>, dialect: Dialect): Promise
   const rows = await handle.selectFrom("kysely_migration").select("name").execute();
   for (const { name } of rows) {
     if (migrations[name] === undefined) {
-      throw new Error(
+      throw new AppError(
+        "unavailable",
         `the database was made by a newer version of Darkroom (it has migration "${name}"); ` +
           "start that version, or restore a backup from before it",
       );

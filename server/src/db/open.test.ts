@@ -9,6 +9,7 @@ import {
   openTestDatabase,
   readRows,
 } from "../../test/support/databases.ts";
+import { AppError } from "../lib/errors.ts";
 import { createLog } from "../lib/log.ts";
 import { systemRandom } from "../lib/random.ts";
 import { systemClock } from "../lib/time.ts";
@@ -65,7 +66,12 @@ onEachDatabase((name, setup, createTarget) => {
     const db = await openTestDatabase(target);
     const record = { name: "9999-future", timestamp: "2099-01-01T00:00:00.000Z" };
     await insertRow(db, "kysely_migration", record);
-    await assert.rejects(openTestDatabase(target), /newer version of Darkroom.*9999-future/);
+    await assert.rejects(openTestDatabase(target), (error) => {
+      // In words for the operator: an error of ours is told as a mistake of the program.
+      assert.ok(error instanceof AppError);
+      assert.match(error.message, /newer version of Darkroom.*9999-future/);
+      return true;
+    });
     assert.deepEqual((await readRows(db, "kysely_migration")).at(-1), record);
     await db.close();
   });
