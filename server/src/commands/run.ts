@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 
 import { ConfigError, parseConfig } from "../config.ts";
+import { findOperatorText } from "../db/errors.ts";
 import { openInstallation } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import { redact } from "../lib/log.ts";
@@ -146,6 +147,11 @@ function reportError(error: unknown): number {
   if (error instanceof UsageError || error instanceof ConfigError) {
     process.stderr.write(`${error.message}\n`);
     return exitCodes.usage;
+  }
+  const databaseText = findOperatorText(error);
+  if (databaseText !== null) {
+    process.stderr.write(`${redact(databaseText)}\n`);
+    return exitCodes.failed;
   }
   if (error instanceof AppError || error instanceof SecretFileError) {
     process.stderr.write(`${error.message}\n`);

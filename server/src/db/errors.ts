@@ -2,6 +2,8 @@
  * What a database error means, for both databases. Nothing outside `db/` compares codes or texts of
  * SQLite or PostgreSQL.
  */
+import { getSystemErrorMessage } from "node:util";
+
 import { AppError } from "../lib/errors.ts";
 
 /** How long a caller waits for a busy database, and when it may ask again. */
@@ -124,11 +126,45 @@ export function isStorageFailure(error: unknown): boolean {
   return code !== null && storageFailures.includes(code);
 }
 
+/** All that a caller is told of a database that did not do what was asked. */
+const busyText = "the database is busy or away; try again in a second";
+
 export function createBusyError(cause?: unknown): AppError {
-  return new AppError("unavailable", "the database is busy or away; try again in a second", {
-    retryAfterSeconds,
-    cause,
-  });
+  return new AppError("unavailable", busyText, { retryAfterSeconds, cause });
+}
+
+/**
+ * Why the database did not do what was asked, in words for the operator, who must know what to mend. Null for
+ * an error that says so itself, or is our own mistake.
+ */
+export function findOperatorText(error: unknown): string | null {
+  const isBusyError = error instanceof AppError && error.message === busyText;
+  const cause = findRoot(error);
+  if (cause === null || (isBusyError ? cause === error : !isForbidden(cause))) return null;
+  // What a database says has a severity, or a code of SQLite; without either nothing was heard of it.
+  const isHeard = "severity" in cause || "errcode" in cause;
+  return `the database cannot be ${isHeard ? "used" : "reached"}: ${describeCause(cause)}`;
+}
+
+/** What was wrong first; null for what is no error. */
+function findRoot(error: unknown): Error | null {
+  if (!(error instanceof Error)) return null;
+  // A host name with several addresses fails at each of them.
+  const inner: unknown = error instanceof AggregateError ? error.errors[0] : error.cause;
+  return findRoot(inner) ?? error;
+}
+
+/** The tables are there, and the user of the database may not touch them. */
+function isForbidden(error: Error): boolean {
+  return postgresCode(error) === "42501";
+}
+
+/** `connection refused (connect ECONNREFUSED 127.0.0.1:5432)`; what the server says is in words already. */
+function describeCause(cause: Error): string {
+  if (!("syscall" in cause && "errno" in cause && typeof cause.errno === "number")) {
+    return cause.message;
+  }
+  return `${getSystemErrorMessage(cause.errno)} (${cause.message})`;
 }
 
 /** The extended result code of an error of `node:sqlite`. */
