@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 
 import { loadOverrides } from "../billing/prices.ts";
+import { assertWritable } from "../db/writable.ts";
 import { registerHealth } from "../http/health.ts";
 import { registerMetrics } from "../http/metrics.ts";
 import { createServer } from "../http/server.ts";
@@ -12,7 +13,10 @@ import { composeMetrics } from "./metrics.ts";
 
 export function composeReadiness({ db, storage }: Installation) {
   return {
-    database: async () => void (await loadOverrides(db.read)),
+    database: async () => {
+      await loadOverrides(db.read);
+      await assertWritable(db);
+    },
     storage: () => storage.check(),
   };
 }

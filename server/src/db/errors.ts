@@ -102,6 +102,11 @@ export function isOverloaded(error: unknown): boolean {
   return code === "57014" || code === lockTimeout || code?.startsWith("53") === true;
 }
 
+/** True when PostgreSQL takes no writes: a standby, or a database or user that was set to read only. */
+export function isReadOnly(error: unknown): boolean {
+  return postgresCode(error) === "25006";
+}
+
 /** True when a statement divided by zero, which only one does that was guessed at (`postgres-session.ts`). */
 export function isDivisionByZero(error: unknown): boolean {
   return postgresCode(error) === "22012";

@@ -8,7 +8,13 @@ import type { CompiledQuery, DatabaseConnection, QueryResult } from "kysely";
 import type { PoolClient } from "pg";
 
 import { assert, AssertionError, must } from "../lib/errors.ts";
-import { createBusyError, isConnectionLost, isDivisionByZero, isOverloaded } from "./errors.ts";
+import {
+  createBusyError,
+  isConnectionLost,
+  isDivisionByZero,
+  isOverloaded,
+  isReadOnly,
+} from "./errors.ts";
 import type { HintedQuery, Hints } from "./hints.ts";
 import { CommitLost, markStatement, toMark } from "./postgres-commit.ts";
 import type { TransactionMark } from "./postgres-commit.ts";
@@ -62,6 +68,8 @@ type State = {
   transaction: "none" | "unsent" | "open";
   mark: TransactionMark | null;
   isLost: boolean;
+  /** It was to write and may not; one that is made later may be another server's, or be allowed to. */
+  isDemoted: boolean;
 };
 
 const beginStatement: Statement = { text: "begin", values: [], name: "begin" };
@@ -84,6 +92,7 @@ export function createSession(
     transaction: "none",
     mark: null,
     isLost: false,
+    isDemoted: false,
   };
   return {
     executeQuery: async <Row>(query: CompiledQuery) =>
@@ -99,7 +108,7 @@ export function createSession(
     commit: () => commit(state),
     rollback: () => rollback(state),
     release: () => {
-      client.release(state.isLost);
+      client.release(state.isLost || state.isDemoted);
       return Promise.resolve();
     },
   };
@@ -151,10 +160,17 @@ async function flush(state: State, last?: SentStatement): Promise<Reply> {
     if (marks) state.mark = toMark(replies[1]?.rows[0]);
     return must(replies.at(-1), "a reply");
   }
-  state.isLost ||= isConnectionLost(error);
+  noteFailure(state, error);
   if (state.isLost && begins) throw new NotBegun(error);
   const isGuess = statements[replies.length]?.isGuess === true;
   throw isGuess && isDivisionByZero(error) ? new WrongGuess(error) : error;
+}
+
+/** What the session is worth after it. */
+function noteFailure(state: State, error: unknown): void {
+  state.isLost ||= isConnectionLost(error);
+  // Only sessions that write mark their commits; for the others a write is our own mistake.
+  state.isDemoted ||= state.parts.marksCommits === true && isReadOnly(error);
 }
 
 /** What others wait for goes behind the rest, which stays in order. */
@@ -202,7 +218,8 @@ async function endTransaction(state: State): Promise<void> {
 
 function toBusy(state: State, error: unknown): unknown {
   if (error instanceof NotBegun || error instanceof WrongGuess) return error;
-  return state.isLost || isOverloaded(error) ? createBusyError(error) : error;
+  const isAway = state.isLost || state.isDemoted || isOverloaded(error);
+  return isAway ? createBusyError(error) : error;
 }
 
 function toWire(value: unknown): string | Buffer | null {
