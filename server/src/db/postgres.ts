@@ -3,7 +3,7 @@
  * A commit is durable when its reply arrives (`synchronous_commit` is on), so `durable` has nothing to wait
  * for.
  */
-import { Kysely, sql } from "kysely";
+import { Kysely } from "kysely";
 import type { Transaction } from "kysely";
 import { Pool, types } from "pg";
 import type { PoolConfig } from "pg";
@@ -22,6 +22,8 @@ import type { OpenedDatabase } from "./opened.ts";
 import { assertParameters } from "./parameters.ts";
 import { CommitLost, findCommit } from "./postgres-commit.ts";
 import { createConnections, createPostgresDialect } from "./postgres-driver.ts";
+import { lockMigrations, migrationWaitMsDefault } from "./postgres-migration-lock.ts";
+import type { MigrationWait } from "./postgres-migration-lock.ts";
 import { NotBegun, WrongGuess } from "./postgres-session.ts";
 import type { Tables } from "./schema.ts";
 
@@ -35,6 +37,8 @@ export type PostgresOptions = {
   applicationName?: string;
   /** Longest statement; for commands that read much. */
   statementTimeoutMs?: number;
+  /** Longest wait for another node's migration. */
+  migrationWaitMs?: number;
 };
 
 const connectionsMaxDefault = 10;
@@ -50,14 +54,20 @@ const timeouts = {
   keepAlive: true,
 } as const;
 
+/** A statement of a migration may take long, so only the network's own questions tell a server that is gone. */
+const migrationConnection = {
+  max: 1,
+  application_name: "darkroom migration",
+  connectionTimeoutMillis: busyMsMax,
+  keepAlive: true,
+  keepAliveInitialDelayMillis: 10 * secondMs,
+} as const;
+
 /** A plan that was made for an empty table reads all of one that has grown since: each run is planned afresh. */
 const sessionOptions = "-c plan_cache_mode=force_custom_plan";
 
 const firstRetryMs = 5;
 const retryMsMax = 250;
-
-/** Any number that no other program on the same database is likely to choose. */
-const migrationLock = 7_318_446_022_715;
 
 type TypeId = Parameters<typeof types.getTypeParser>[0];
 
@@ -111,7 +121,8 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
       await Promise.all([closePool(writePool), closePool(readPool)]);
     },
   };
-  return { database, migrate: (work) => runMigration(options.url, work, deps.log) };
+  const wait = { log: deps.log, waitMsMax: options.migrationWaitMs ?? migrationWaitMsDefault };
+  return { database, migrate: (work) => runMigration(options.url, work, wait) };
 }
 
 /** The same connections; a transaction that has guessed wrong is run again by the one that does not guess. */
@@ -175,15 +186,16 @@ async function runOnce<T>(
 async function runMigration(
   url: string,
   work: Parameters<OpenedDatabase["migrate"]>[0],
-  log: Log,
+  wait: MigrationWait,
 ): Promise<void> {
-  const pool = createPool({ connectionString: url, max: 1 }, log);
+  const config = { ...migrationConnection, connectionString: url };
+  const pool = createPool(config, wait.log);
   const db = new Kysely<unknown>({
     dialect: createPostgresDialect({ connections: createConnections(pool), parserOf }),
   });
   try {
     await db.transaction().execute(async (tx) => {
-      await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(tx);
+      await lockMigrations(tx, wait);
       await work(tx);
     });
   } finally {
