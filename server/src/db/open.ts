@@ -26,13 +26,14 @@ export type DatabaseDeps = {
 };
 
 /**
- * Opens a database and brings its tables up to date. Throws when a newer version has made it, and
- * `AppError("unavailable")` when another process keeps it locked.
+ * Opens a database and brings its tables up to date. Throws `AppError("unavailable")` when a newer version has
+ * made it, when its server is too old, and when another process keeps it locked.
  */
 export async function openDatabase(target: DatabaseTarget, deps: DatabaseDeps): Promise<Database> {
   const opened = await openTarget(target, deps);
   const { database } = opened;
   try {
+    await opened.assertSupported();
     // Most starts find nothing to do, and then need no lock that a running server might hold.
     const isCurrent = await isMigrated(
       database.read as unknown as Kysely<unknown>,

@@ -6,6 +6,7 @@ import { pino } from "pino";
 
 import { until } from "../../test/support/client.ts";
 import { onPostgres } from "../../test/support/databases.ts";
+import { runStatement } from "../../test/support/postgres-server.ts";
 import { AppError } from "../lib/errors.ts";
 import { systemRandom } from "../lib/random.ts";
 import { systemClock } from "../lib/time.ts";
@@ -18,6 +19,16 @@ onPostgres((_name, _setup, createTarget) => {
     const target = await createTarget();
     return target.kind === "postgres" ? target.url : assert.fail("not on PostgreSQL");
   }
+
+  test("a server that is too old is refused in words", async () => {
+    const url = await createUrl();
+    await runStatement(url, pretendVersion(url, 130_021));
+    await assert.rejects(open({ url }), (error) => {
+      assert.ok(error instanceof AppError);
+      assert.equal(error.message, "the database is PostgreSQL 13; Darkroom needs 14 or newer");
+      return true;
+    });
+  });
 
   test("a node that waits for another one's migration says so once, and starts when it has ended", async () => {
     const url = await createUrl();
@@ -45,6 +56,13 @@ onPostgres((_name, _setup, createTarget) => {
     await other.end();
   });
 });
+
+/** Statements after which new sessions on a database are told another version. */
+function pretendVersion(url: string, version: number): string {
+  return `create schema pretended;
+    create function pretended.current_setting(text) returns text language sql return '${version}';
+    alter database ${new URL(url).pathname.slice(1)} set search_path = pretended, pg_catalog, public`;
+}
 
 /** A node in the middle of a migration. */
 async function holdMigration(url: string): Promise<{ end(): Promise<void> }> {

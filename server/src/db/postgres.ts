@@ -3,12 +3,12 @@
  * A commit is durable when its reply arrives (`synchronous_commit` is on), so `durable` has nothing to wait
  * for.
  */
-import { Kysely } from "kysely";
+import { Kysely, sql } from "kysely";
 import type { Transaction } from "kysely";
 import { Pool, types } from "pg";
 import type { PoolConfig } from "pg";
 
-import { assert } from "../lib/errors.ts";
+import { AppError, assert } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { jitter } from "../lib/random.ts";
 import type { Random } from "../lib/random.ts";
@@ -41,6 +41,8 @@ export type PostgresOptions = {
   migrationWaitMs?: number;
 };
 
+/** The oldest server that is promised to work. */
+const majorMin = 14;
 const connectionsMaxDefault = 10;
 const statementTimeoutMsDefault = 5 * secondMs;
 /** A reply that has not come this long after the server would have given up will not come: the network is gone. */
@@ -122,7 +124,23 @@ export function openPostgres(options: PostgresOptions, deps: PostgresDeps): Open
     },
   };
   const wait = { log: deps.log, waitMsMax: options.migrationWaitMs ?? migrationWaitMsDefault };
-  return { database, migrate: (work) => runMigration(options.url, work, wait) };
+  return {
+    database,
+    assertSupported: () => assertVersion(read),
+    migrate: (work) => runMigration(options.url, work, wait),
+  };
+}
+
+/** An older server fails later, at the first thing that it does not know. */
+async function assertVersion(read: Kysely<Tables>): Promise<void> {
+  const { rows } = await sql<{ version: number }>`
+    select current_setting('server_version_num')::int as version`.execute(read);
+  const major = Math.floor((rows[0]?.version ?? 0) / 10_000);
+  if (major >= majorMin) return;
+  throw new AppError(
+    "unavailable",
+    `the database is PostgreSQL ${major}; Darkroom needs ${majorMin} or newer`,
+  );
 }
 
 /** The same connections; a transaction that has guessed wrong is run again by the one that does not guess. */

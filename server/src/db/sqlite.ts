@@ -177,6 +177,8 @@ function createOpened(sqlite: Sqlite, { path, wal }: Files): OpenedDatabase {
   };
   return {
     database,
+    // It comes with Node.
+    assertSupported: () => Promise.resolve(),
     // A migration's tables are not those of `Tables` yet.
     migrate: (work) => database.transaction((tx) => work(tx as unknown as Transaction<unknown>)),
   };
