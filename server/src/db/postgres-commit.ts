@@ -17,14 +17,14 @@ export type TransactionMark = {
   xid: string;
   /** Of the server process that runs it. */
   pid: number;
-  /** Unix milliseconds of the server's clock. */
+  /** Unix milliseconds of the server's clock, of a moment after the session began. */
   begunAt: number;
 };
 
 /** Asked in the round trip that begins a transaction. */
 export const markStatement: Statement = {
   text: `select pg_current_xact_id()::text as xid, pg_backend_pid() as pid,
-    (extract(epoch from clock_timestamp()) * 1000)::bigint as begun_at`,
+    ceil(extract(epoch from clock_timestamp()) * 1000)::bigint as begun_at`,
   values: [],
   name: "mark",
 };
@@ -106,8 +106,18 @@ async function askFate(pool: Pool, mark: TransactionMark): Promise<boolean | nul
     return true;
   }
   // The server has not noticed that its client is gone: COMMIT never reached it, or is being done now.
-  await pool.query("select pg_terminate_backend($1)", [mark.pid]);
+  await endBackend(pool, mark);
   return null;
+}
+
+/** After a restart of the server another session may have the number: it has begun later, or is somebody else's. */
+async function endBackend(pool: Pool, { pid, begunAt }: TransactionMark): Promise<void> {
+  await pool.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+      where pid = $1 and backend_start <= to_timestamp($2::double precision / 1000)
+        and datname = current_database() and usename = current_user`,
+    [pid, begunAt],
+  );
 }
 
 /** An id that the server has not given out: it crashed before anything of the transaction was written. */
