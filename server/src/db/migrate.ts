@@ -11,6 +11,7 @@ import { addLimits } from "./migrations/0004-limits.ts";
 import { narrowLedgerIndexes } from "./migrations/0005-ledger-indexes.ts";
 import { addNodes } from "./migrations/0006-nodes.ts";
 import { leadWithObjects } from "./migrations/0007-object-indexes.ts";
+import { cleanSooner } from "./migrations/0008-cleaning.ts";
 import type { Dialect } from "./migrations/table.ts";
 
 type Migrate = (db: Kysely<unknown>, dialect: Dialect) => Promise<void>;
@@ -24,6 +25,7 @@ const migrations: Readonly<Record<string, Migrate>> = {
   "0005-ledger-indexes": narrowLedgerIndexes,
   "0006-nodes": addNodes,
   "0007-object-indexes": leadWithObjects,
+  "0008-cleaning": cleanSooner,
 };
 
 /** Kysely's own record of what has run. */

@@ -206,6 +206,12 @@ onPostgres((_name, setup) => {
       assert.match(options.get(table) ?? "", /autovacuum_vacuum_scale_factor=0( |$)/, table);
     }
     for (const table of ["tasks", "attempts"]) assert.match(options.get(table) ?? "", /fillfactor/);
+    for (const table of ["idempotency", "references", "outputs", "events", "delivery_tries"]) {
+      assert.match(options.get(table) ?? "", /autovacuum_vacuum_scale_factor=0\.01( |$)/, table);
+    }
+    const queue = options.get("queue") ?? "";
+    assert.match(queue, /autovacuum_vacuum_threshold=500( |$)/);
+    assert.match(queue, /fillfactor=70( |$)/);
   });
 });
 

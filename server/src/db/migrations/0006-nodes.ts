@@ -1,9 +1,8 @@
 /** The nodes that run now, and how PostgreSQL stores and cleans the tables whose rows change often. */
-import { sql } from "kysely";
 import type { Kysely } from "kysely";
 
-import { createTable } from "./table.ts";
-import type { Dialect } from "./table.ts";
+import { createTable, setStorageOptions } from "./table.ts";
+import type { Dialect, StorageOptions } from "./table.ts";
 
 export async function addNodes(db: Kysely<unknown>, dialect: Dialect): Promise<void> {
   await createTable(db, dialect, "nodes", {
@@ -11,11 +10,7 @@ export async function addNodes(db: Kysely<unknown>, dialect: Dialect): Promise<v
     primaryKey: ["id"],
     checks: { is_api: "is_api in (0, 1)", beats: "beats >= 0" },
   });
-  if (dialect === "sqlite") return;
-  for (const [table, options] of Object.entries(storageOptions)) {
-    const list = Object.entries(options).map(([name, value]) => `${name} = ${value}`);
-    await sql.raw(`alter table "${table}" set (${list.join(", ")})`).execute(db);
-  }
+  if (dialect === "postgres") await setStorageOptions(db, storageOptions);
 }
 
 /** Few rows that every task changes: room on the page for new versions, cleaned after a thousand changes. */
@@ -45,7 +40,7 @@ const queues = {
   autovacuum_analyze_threshold: 10_000,
 };
 
-const storageOptions: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+const storageOptions: StorageOptions = {
   balances: counters,
   key_usage: counters,
   channel_load: counters,

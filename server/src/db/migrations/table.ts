@@ -90,6 +90,20 @@ export async function createIndex(db: Kysely<unknown>, index: IndexDefinition): 
     .execute(db);
 }
 
+/** By table: how PostgreSQL stores and cleans its rows; what is not named stays as it is. */
+export type StorageOptions = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+/** For PostgreSQL alone. */
+export async function setStorageOptions(
+  db: Kysely<unknown>,
+  tables: StorageOptions,
+): Promise<void> {
+  for (const [table, options] of Object.entries(tables)) {
+    const list = Object.entries(options).map(([name, value]) => `${name} = ${value}`);
+    await sql.raw(`alter table ${quote(table)} set (${list.join(", ")})`).execute(db);
+  }
+}
+
 /** A condition: the column holds one of these words. */
 export function oneOf(column: string, words: readonly string[]): string {
   return `${quote(column)} in (${words.map((word) => `'${word}'`).join(", ")})`;
