@@ -193,7 +193,6 @@ test("only the guarded way out and the databases open connections", () => {
     "lib/egress.ts": ["undici", "node:net", "node:tls", "node:dns"],
     "lib/address.ts": ["node:net"],
     "db/postgres.ts": ["pg"],
-    "db/postgres-notices.ts": ["pg"],
     "storage/s3.ts": ["undici"],
     // The pipe to a picture process is a socket to Node.
     "images/picture-process.ts": ["node:net"],

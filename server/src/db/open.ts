@@ -48,9 +48,13 @@ export async function openDatabase(target: DatabaseTarget, deps: DatabaseDeps): 
 }
 
 /** Wake-ups between the nodes of a PostgreSQL database, not started yet. */
-export async function openNotices(deps: NoticesDeps, options: NoticesOptions): Promise<Notices> {
+export async function openNotices(
+  deps: Omit<NoticesDeps, "createClient">,
+  { url, ...options }: NoticesOptions & { url: string },
+): Promise<Notices> {
   const { createNotices } = await import("./postgres-notices.ts");
-  return createNotices(deps, options);
+  const { createListener } = await import("./postgres.ts");
+  return createNotices({ ...deps, createClient: () => createListener(url) }, options);
 }
 
 async function openTarget(target: DatabaseTarget, deps: DatabaseDeps): Promise<OpenedDatabase> {

@@ -6,6 +6,7 @@ import { onPostgres } from "../../test/support/databases.ts";
 import { startFaultProxy } from "../../test/support/fault-proxy.ts";
 import { createLog } from "../lib/log.ts";
 import { systemClock } from "../lib/time.ts";
+import { createListener } from "./postgres.ts";
 import { createNotices } from "./postgres-notices.ts";
 import type { Notices } from "./postgres-notices.ts";
 
@@ -18,7 +19,9 @@ onPostgres((_name, setup) => {
   }
 
   async function connect(url: string, heard: string[]): Promise<Notices> {
-    const notices = createNotices(deps, { url, onNotice: (text) => heard.push(text) });
+    const createClient = () => createListener(url);
+    const onNotice = (text: string): void => void heard.push(text);
+    const notices = createNotices({ ...deps, createClient }, { onNotice });
     notices.start();
     await untilConnected(notices);
     return notices;

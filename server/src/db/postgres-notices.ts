@@ -3,7 +3,7 @@
  * NOTIFY inside a transaction takes a lock that all commits wait for. They are hints: while the connection
  * is away they are lost, and nobody is told so.
  */
-import { Client } from "pg";
+import type { Client } from "pg";
 
 import type { Log } from "../lib/log.ts";
 import { createLoop } from "../lib/loop.ts";
@@ -19,11 +19,14 @@ export type Notices = {
   readonly isConnected: boolean;
 };
 
-export type NoticesDeps = { clock: Clock; log: Log };
+export type NoticesDeps = {
+  clock: Clock;
+  log: Log;
+  /** A connection that is not made yet; to a server, or a pooler that gives each client a session of its own. */
+  createClient(): Client;
+};
 
 export type NoticesOptions = {
-  /** Of a server or a pooler that gives each client a session of its own. */
-  url: string;
   /** Is called with every text of every node, this one included. */
   onNotice(text: string): void;
 };
@@ -35,7 +38,6 @@ const channel = "darkroom";
 /** A connection that is only listened on must be asked now and then whether it is still there. */
 const askEveryMs = 10 * secondMs;
 const retryMs = secondMs;
-const answerTimeoutMs = 5 * secondMs;
 
 export function createNotices(deps: NoticesDeps, options: NoticesOptions): Notices {
   const { clock, log } = deps;
@@ -49,13 +51,7 @@ export function createNotices(deps: NoticesDeps, options: NoticesOptions): Notic
   }
 
   async function connect(): Promise<void> {
-    const fresh = new Client({
-      connectionString: options.url,
-      application_name: "darkroom listener",
-      connectionTimeoutMillis: answerTimeoutMs,
-      query_timeout: answerTimeoutMs,
-      keepAlive: true,
-    });
+    const fresh = deps.createClient();
     fresh.on("error", (error) => lose(fresh, error));
     fresh.on("end", () => lose(fresh, undefined));
     fresh.on("notification", ({ payload }) => options.onNotice(payload ?? ""));

@@ -5,7 +5,7 @@
  */
 import { Kysely, sql } from "kysely";
 import type { Transaction } from "kysely";
-import { Pool, types } from "pg";
+import { Client, Pool, types } from "pg";
 import type { PoolConfig } from "pg";
 
 import { AppError, assert } from "../lib/errors.ts";
@@ -55,6 +55,8 @@ const timeouts = {
   connectionTimeoutMillis: busyMsMax,
   keepAlive: true,
 } as const;
+
+const listenerTimeoutMs = 5 * secondMs;
 
 /** A statement of a migration may take long, so only the network's own questions tell a server that is gone. */
 const migrationConnection = {
@@ -141,6 +143,17 @@ async function assertVersion(read: Kysely<Tables>): Promise<void> {
     "unavailable",
     `the database is PostgreSQL ${major}; Darkroom needs ${majorMin} or newer`,
   );
+}
+
+/** One connection outside the pools, to be listened on; not made yet. */
+export function createListener(url: string): Client {
+  return new Client({
+    connectionString: url,
+    application_name: "darkroom listener",
+    connectionTimeoutMillis: listenerTimeoutMs,
+    query_timeout: listenerTimeoutMs,
+    keepAlive: true,
+  });
 }
 
 /** The same connections; a transaction that has guessed wrong is run again by the one that does not guess. */
