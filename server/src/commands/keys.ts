@@ -13,6 +13,7 @@ import {
   UsageError,
 } from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
+import { parseExpiry } from "./expiry.ts";
 
 const string = { type: "string" } as const;
 
@@ -20,8 +21,9 @@ export const keyCommands: readonly Command[] = [
   {
     name: "keys create",
     usage:
-      "[--account NAME] --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--tasks-in-flight N] [--spend-per-day USD] [--expires DATE|SECONDS]",
-    summary: "Makes an API key and shows it, this once.",
+      "[--account NAME] --mode live|test --name N [--cap USD] [--models a,b] [--ips CIDR,…] [--rpm N] [--tasks-in-flight N] [--spend-per-day USD] [--expires DATE|TIME|SECONDS]",
+    summary:
+      "Makes an API key and shows it, this once. It may expire at 2027-01-31 (00:00 UTC), at 2027-01-31T09:00:00Z, or seconds from now.",
     options: {
       account: string,
       mode: string,
@@ -163,14 +165,4 @@ function splitList(text: string): string[] {
     .split(",")
     .map((part) => part.trim())
     .filter((part) => part !== "");
-}
-
-/** A date (`2027-01-31`, or with a time), or seconds from now. */
-function parseExpiry(text: string, now: number): number {
-  if (/^\d{1,10}$/.test(text)) return now + Number(text) * 1_000;
-  const ms = Date.parse(text);
-  if (/^\d{4}-\d{2}-\d{2}/.test(text) && !Number.isNaN(ms)) return ms;
-  throw new UsageError(
-    `--expires "${text}" is neither a date such as 2027-01-31 nor a number of seconds`,
-  );
 }

@@ -212,6 +212,11 @@ describe(
         ["keys", "create", "--mode", "test", "--name", "x", "--expires", "soon"],
         /--expires/,
       ],
+      [
+        "an expiry in the past",
+        ["keys", "create", "--mode", "test", "--name", "x", "--expires", "2020-01-01"],
+        /--expires.*past/,
+      ],
       ["a word after serve", ["serve", "now"], /argument 'now'; use: serve/],
     ];
     for (const [name, args, words] of wrong) {
@@ -254,11 +259,6 @@ describe(
         "an address list that is none",
         ["keys", "create", "--mode", "test", "--name", "x", "--ips", "300.1.1.1"],
         /300\.1\.1\.1/,
-      ],
-      [
-        "an expiry in the past",
-        ["keys", "create", "--mode", "test", "--name", "x", "--expires", "2020-01-01"],
-        /expires/,
       ],
       ["a second server on the folder", ["serve"], /another server is running/],
     ];
