@@ -52,9 +52,12 @@ export function parseMask(
     );
   }
   if (typeof value !== "string") {
-    throw invalid("mask_url", `mask_url must be one string, not ${nameType(value)}; ${form(rule)}`);
+    throw invalid(
+      "mask_url",
+      `mask_url must be one string, not ${nameType(value)}; ${maskForm(rule)}`,
+    );
   }
-  const field = { param: "mask_url", place: "mask_url", advice: form(rule) };
+  const field = { param: "mask_url", place: "mask_url", advice: maskForm(rule) };
   const mask = parseReference(model, rule, value, field);
   if (references === 0) {
     throw invalid(
@@ -166,7 +169,14 @@ function warnOfMembers(items: readonly JsonValue[], warnings: Warning[]): void {
 }
 
 function form(rule: ReferenceRule): string {
-  return rule.accepts.includes("data")
-    ? 'a reference is an http(s) URL or a data URI, as a string or as {"url": …}'
-    : 'a reference is a public http(s) URL, as a string or as {"url": …}';
+  return `a reference is ${kindsOf(rule)}, as a string or as {"url": …}`;
+}
+
+/** A mask is one picture, so the objects that can stand in a list of references are not for it. */
+function maskForm(rule: ReferenceRule): string {
+  return `a mask is ${kindsOf(rule)}, as one string`;
+}
+
+function kindsOf(rule: ReferenceRule): string {
+  return rule.accepts.includes("data") ? "an http(s) URL or a data URI" : "a public http(s) URL";
 }

@@ -37,6 +37,16 @@ it("a refusal names the field, what was wrong and what is allowed", () => {
       { size: "3:5" },
       'size "3:5" is not offered by flux-2-pro; use one of 1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3',
     ],
+    [
+      "gpt-image-1-official",
+      { image_urls: [url], mask_url: { url } },
+      "mask_url must be one string, not an object; a mask is an http(s) URL or a data URI, as one string",
+    ],
+    [
+      flash,
+      { image_urls: [url], mask_url: "a.png" },
+      'mask_url "a.png" is not an http or https URL; a mask is an http(s) URL or a data URI, as one string',
+    ],
     [flash, { n: "2" }, "n must be an integer without quotes, not a string; use 1 to 4"],
     [flash, { n: 5 }, `n 5 is not offered by ${flash}; use 1 to 4`],
     [flash, { n: 1.5 }, "n must be an integer without quotes, not 1.5; use 1 to 4"],
