@@ -44,7 +44,7 @@ export async function keepReference(
   };
 }
 
-/** What is wrong with a mask for this first reference, in words for people; null when it can be used. */
+/** What is wrong with a mask for this first reference, in words for people that begin with its field; null when it can be used. */
 export async function checkMask(
   pictures: PictureProcesses,
   mask: Uint8Array,
@@ -54,12 +54,12 @@ export async function checkMask(
     mask,
     referenceLimits(mask.byteLength),
   );
-  if (!info.hasAlpha) return "the mask has no alpha channel; save it as a PNG with transparency";
+  if (!info.hasAlpha) return "mask_url has no alpha channel; save it as a PNG with transparency";
   if (transparentPixels === 0) {
-    return "the mask has no transparent pixel; make the area to repaint fully transparent";
+    return "mask_url has no transparent pixel; make the area to repaint fully transparent";
   }
   if (first !== null && (first.width !== info.width || first.height !== info.height)) {
-    return `the mask is ${info.width}x${info.height} but the first reference is ${first.width}x${first.height}; they must have the same size`;
+    return `mask_url is ${info.width}x${info.height} but the first reference is ${first.width}x${first.height}; they must have the same size`;
   }
   return null;
 }

@@ -65,9 +65,9 @@ describe("a mask", () => {
   });
 
   const bad: [name: string, mask: () => Promise<Buffer>, words: RegExp][] = [
-    ["without an alpha channel", () => paintGrid(320, 240), /alpha channel/],
-    ["without a transparent pixel", () => paintMask(320, 240, null), /transparent/],
-    ["of another size", () => paintMask(240, 320, hole), /240x320.*320x240/],
+    ["without an alpha channel", () => paintGrid(320, 240), /^mask_url has no alpha channel/],
+    ["without a transparent pixel", () => paintMask(320, 240, null), /^mask_url .*transparent/],
+    ["of another size", () => paintMask(240, 320, hole), /^mask_url is 240x320.*320x240/],
   ];
   for (const [name, paint, words] of bad) {
     test(`${name} is refused at submit, or fails the task when it has to be fetched`, async () => {
