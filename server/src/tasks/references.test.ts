@@ -196,8 +196,8 @@ onEachEngine((_name, open) => {
       await engine.start();
       await engine.untilEnded(id);
       await assertFailed(engine, id, { code: "invalid_reference_image", param: "image_urls" });
-      assert.deepEqual(await listObjects(engine), []);
-      assert.deepEqual(await loadRows(engine, id), []);
+      assert.match((await engine.read(id)).error?.message ?? "", /^image_urls\[1\]: /);
+      assert.deepEqual([await listObjects(engine), await loadRows(engine, id)], [[], []]);
     }
   });
 

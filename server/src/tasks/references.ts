@@ -86,9 +86,10 @@ async function obtain(
 ): Promise<KeptReference> {
   const isMask = position === maskPosition;
   const param = isMask ? "mask_url" : "image_urls";
+  const place = isMask ? param : `${param}[${position}]`;
   const error: TaskError = isMask
     ? { code: "invalid_mask", param }
-    : { code: "invalid_reference_image", param };
+    : { code: "invalid_reference_image", param, place };
   const model = must(deps.catalogue.find(run.task.request.model), "the task's model");
   const { bytesMax } = must(model.references, "the model's rule for references");
   try {
@@ -97,7 +98,7 @@ async function obtain(
     );
   } catch (cause) {
     if (!(cause instanceof ReferenceUnavailable || cause instanceof PictureError)) throw cause;
-    throw new ReferenceProblem(error, `${param}[${position}]: ${cause.message}`, { cause });
+    throw new ReferenceProblem(error, `${place}: ${cause.message}`, { cause });
   }
 }
 

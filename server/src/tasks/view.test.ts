@@ -153,6 +153,11 @@ test("failed and cancelled tasks cost nothing and say why", () => {
     message: describeTaskError("invalid_reference_image", "en"),
     param: "image_urls",
   });
+  const placed = { code: "invalid_reference_image", param: "image_urls", place: "image_urls[3]" };
+  assert.deepEqual(present({ ...failed, error_json: JSON.stringify(placed) }).error, {
+    ...view.error,
+    message: `image_urls[3]: ${describeTaskError("invalid_reference_image", "en")}`,
+  });
   const cancelled = {
     ...failed,
     state: "cancelled" as const,

@@ -11,7 +11,7 @@ import { must } from "../lib/errors.ts";
 import { toCredits, toUsd } from "../lib/money.ts";
 import { toUnixSeconds } from "../lib/time.ts";
 import type { Language, Warning } from "../models/model.ts";
-import { describeTaskError } from "./errors.ts";
+import { describePlacedError, describeTaskError } from "./errors.ts";
 import type { TaskError } from "./errors.ts";
 import { isFinal, taskTransitions } from "./state.ts";
 import type { Slot } from "./task.ts";
@@ -92,12 +92,13 @@ function presentEnd(row: TaskViewRow): Pick<WireTask, "completed" | "actual_time
 
 function presentError(row: TaskViewRow, language: Language): Pick<WireTask, "error"> {
   if (row.error_json === null) return {};
-  const { code, param } = JSON.parse(row.error_json) as TaskError;
+  const error = JSON.parse(row.error_json) as TaskError;
+  const { code, param } = error;
   return {
     error: {
       code,
       type: row.state === "cancelled" ? "task_cancelled" : "task_failed",
-      message: describeTaskError(code, language),
+      message: describePlacedError(error, language),
       ...(param === undefined ? {} : { param }),
     },
   };
