@@ -102,6 +102,9 @@ onEachDatabase((_name, setup) => {
     for (const name of ["", " ", "-x", "a\nb", "a\0", "x".repeat(65), "a/b"]) {
       await assert.rejects(accounts.createAccount(name), isRefused("name", "is not allowed"));
     }
+    for (const name of ["acc_01JD0000000000000000000000", "acc_", "ACC_studio"]) {
+      await assert.rejects(accounts.createAccount(name), isRefused("name", "looks like an id"));
+    }
     assert.equal((await accounts.createAccount("Ärzte & Co".replace("&", "-"))).name, "Ärzte - Co");
   });
 });

@@ -1,6 +1,7 @@
 import type { Database, Handle, Tx } from "../db/database.ts";
 import type { AccountRow } from "../db/schema.ts";
 import { AppError, assert } from "../lib/errors.ts";
+import { idPrefixes } from "../lib/ids.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Clock } from "../lib/time.ts";
 import type { AccountLimits } from "./caller.ts";
@@ -164,6 +165,15 @@ function accountNotFound(name: string): AppError {
 }
 
 function checkName(name: string): void {
+  // An operator who gives an id would be answered with the account of that name.
+  if (name.toLowerCase().startsWith(idPrefixes.account)) {
+    throw new AppError(
+      "invalid_parameter",
+      `name ${JSON.stringify(name.slice(0, nameLengthMax))} looks like an id; ` +
+        `use one that does not begin with ${idPrefixes.account}`,
+      { param: "name" },
+    );
+  }
   if (name.length > nameLengthMax || !namePattern.test(name)) {
     throw new AppError(
       "invalid_parameter",
