@@ -97,7 +97,7 @@ onEachEngine((_name, open) => {
     await using engine = await open({ key: { cap: 2 * testPrice } });
     const dear = { ...keyed("k1"), body: { ...body, n: 3 } };
     const error = await assertRefused(engine.submitTask(dear), "spend_cap_reached");
-    assert.match(error.message, /0\.0774 USD/);
+    assert.match(error.message, /leaves 0\.0774 USD, and this request needs 0\.1161 USD$/);
     assert.deepEqual(await countRows(engine), noRows);
     await engine.submitTask({ ...keyed("k1"), body: { ...body, n: 2 } });
     await assertRefused(engine.submitTask(keyed("k2")), "spend_cap_reached");

@@ -12,6 +12,7 @@ import { insertReferences } from "../images/store.ts";
 import type { KeptReference } from "../images/references.ts";
 import { AppError, must } from "../lib/errors.ts";
 import { formatUsd } from "../lib/money.ts";
+import type { Micros } from "../lib/money.ts";
 import { dayMs, secondMs } from "../lib/time.ts";
 import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempotency-store.ts";
 import type { KnownKey } from "./idempotency-store.ts";
@@ -174,16 +175,21 @@ async function reserve(
   for (const [index, input] of inputs.entries()) {
     const refusal = refusals[index] ?? null;
     if (refusal === null) continue;
-    results.set(input, { kind: "refused", error: limitReached(refusal, now) });
+    const error = limitReached(refusal, { needed: input.task.held, now });
+    results.set(input, { kind: "refused", error });
   }
 }
 
-function limitReached(refusal: ReservationRefusal, now: number): AppError {
+function limitReached(
+  refusal: ReservationRefusal,
+  { needed, now }: { needed: Micros; now: number },
+): AppError {
   switch (refusal.reason) {
     case "spend_cap_reached":
       return new AppError(
         "spend_cap_reached",
-        `this key's spend cap leaves ${formatUsd(refusal.left)} USD, which does not cover this request`,
+        `this key's spend cap leaves ${formatUsd(refusal.left)} USD, and this request needs ` +
+          `${formatUsd(needed)} USD`,
       );
     case "task_limit_reached":
       return new AppError(
