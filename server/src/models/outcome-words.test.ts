@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { outcomeWords } from "./outcome-words.ts";
+import { outcomeWords, warnOfOutcomeWords } from "./outcome-words.ts";
 import { taskErrorCodes } from "./task-errors.ts";
 
 const none = { fail: null, slowMs: null, partial: null, submit: null };
@@ -42,6 +42,30 @@ test("an unknown code, duration, count or status stays in the prompt as text", (
   }
 });
 
+test("what looks like a word and is none is warned of once, with the words that exist", () => {
+  for (const word of [
+    "[[fail:bogus]]",
+    "[[FAIL:no_image]]",
+    "[[fial:no_image]]",
+    "[[slow:abc]]",
+    "[[slow:3]]",
+    "[[ partial : 2 ]]",
+    "[[submit:500]]",
+  ]) {
+    const [warning, ...more] = warnOfOutcomeWords(`a ${word} cat [[slow:1s]] ${word}`);
+    assert.deepEqual([warning?.param, warning?.code, more], ["prompt", "ignored", []], word);
+    const { message = "" } = warning ?? {};
+    assert.ok(message.startsWith(`prompt has ${JSON.stringify(word)}, which`), message);
+    assert.match(message, /\[\[fail:CODE\]\] \(.*no_image.*\[\[submit:402\|429\|503\]\]$/);
+  }
+  const many = Array.from({ length: 9 }, (_, index) => `[[slow:${index}]]`).join(" ");
+  const [warning] = warnOfOutcomeWords(many);
+  assert.ok(warning !== undefined && warning.message.length <= 1_000);
+  for (const prompt of ["a cat", "[[slow:1s]] [[fail:no_image]]", "[[in brackets]] [[a] b: c]"]) {
+    assert.deepEqual(warnOfOutcomeWords(prompt), [], prompt);
+  }
+});
+
 test("durations take decimals and end at ten minutes", () => {
   const cases: [string, number][] = [
     ["0s", 0],
@@ -68,4 +92,6 @@ test("a prompt of nothing but words becomes blank", () => {
 test("a hostile prompt of unclosed brackets is read in time that grows with its length", () => {
   const prompt = "[[fail:".repeat(100_000);
   assert.equal(outcomeWords(prompt).prompt, prompt);
+  assert.deepEqual(warnOfOutcomeWords(prompt), []);
+  assert.deepEqual(warnOfOutcomeWords("[[ ".repeat(100_000)), []);
 });

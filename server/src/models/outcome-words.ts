@@ -5,6 +5,8 @@
  */
 import { taskErrorCodes } from "./task-errors.ts";
 import type { TaskErrorCode } from "./task-errors.ts";
+import type { Warning } from "./model.ts";
+import { show } from "./words.ts";
 
 export type OutcomeWords = {
   /** Every picture fails with this task error. */
@@ -32,6 +34,21 @@ export function outcomeWords(prompt: string): OutcomeWords {
   );
   // Only a prompt that held a word is tidied: any other keeps its spaces.
   return rest === prompt ? found : { ...found, prompt: rest.replaceAll(/ {2,}/g, " ").trim() };
+}
+
+/** What somebody who meant a word may have typed; other brackets are a matter of the prompt. */
+const attemptPattern = /\[\[\s{0,4}[a-z]{1,12}\s{0,4}:[^[\]]{0,40}\]\]/gi;
+const attemptsNamedMax = 3;
+
+/** A warning of what looks like a word and is none; none for any other prompt. */
+export function warnOfOutcomeWords(prompt: string): Warning[] {
+  const attempts = new Set(outcomeWords(prompt).prompt.match(attemptPattern));
+  if (attempts.size === 0) return [];
+  const named = [...attempts].slice(0, attemptsNamedMax).map(show).join(" and ");
+  const message =
+    `prompt has ${named}, which the sandbox does not know and leaves in the picture's text; use ` +
+    `[[fail:CODE]] (${taskErrorCodes.join(", ")}), [[slow:8s]], [[partial:2]] or [[submit:402|429|503]]`;
+  return [{ param: "prompt", code: "ignored", message }];
 }
 
 function readWord(found: OutcomeWords, word: string, value: string): boolean {

@@ -93,6 +93,13 @@ onEachEngine((_name, open) => {
     await engine.checkLedger();
   });
 
+  test("a live prompt is not looked at for words of the sandbox", async () => {
+    await using engine = await open();
+    const prompt = "a sign that reads [[fail:bogus]]";
+    const { warnings } = await engine.submitTask({ ...keyed("k1"), body: { ...body, prompt } });
+    assert.deepEqual(warnings, []);
+  });
+
   test("over the key's cap nothing remains, and what the cap leaves can still be spent", async () => {
     await using engine = await open({ key: { cap: 2 * testPrice } });
     const dear = { ...keyed("k1"), body: { ...body, n: 3 } };

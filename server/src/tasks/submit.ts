@@ -21,6 +21,7 @@ import type { Promised } from "../lib/promised.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
 import type { Submit, Tier, Warning } from "../models/model.ts";
+import { warnOfOutcomeWords } from "../models/outcome-words.ts";
 import { holdOf, quote } from "../models/price.ts";
 import { parseModelField, validateSubmit } from "../models/validate.ts";
 import type { Model } from "../models/row.ts";
@@ -146,7 +147,10 @@ export function checkSubmit(
 ): Promised<{ model: Model; submit: Submit }> {
   const model = loadAllowedModel(deps, caller, body);
   const isWebhookPortAllowed = (url: URL): boolean => isPortAllowed(deps.egress, url);
-  const submit = validateSubmit(model, body, { isWebhookPortAllowed });
+  const valid = validateSubmit(model, body, { isWebhookPortAllowed });
+  const warnings = caller.mode === "test" ? warnOfOutcomeWords(valid.request.prompt) : [];
+  const submit =
+    warnings.length === 0 ? valid : { ...valid, warnings: [...valid.warnings, ...warnings] };
   if (submit.webhook !== null) checkAddress(deps.egress, submit.webhook, "webhook");
   const isServed = (): boolean =>
     deps.channels.serves(model.id, caller.mode, tiersOf(model, submit));

@@ -115,6 +115,15 @@ test("foreign fields are taken with a warning, in the reply and on the task", as
   assert.deepEqual(reply.body.warnings, warnings);
 });
 
+test("a misspelt word of the sandbox is warned of, in the reply and on the task", async () => {
+  const { id, warnings } = await client.accept({ ...body, prompt: "fox [[fail:bogus]]" });
+  assert.deepEqual(
+    warnings.map(({ param, code }) => [param, code]),
+    [["prompt", "ignored"]],
+  );
+  assert.deepEqual((await client.read(id)).warnings, warnings);
+});
+
 test("null and empty text on optional fields count as not given", async () => {
   const { id, warnings } = await client.accept({
     model: "gpt-image-1-official",
