@@ -15,6 +15,7 @@ const singleHeaders = new Map([
   ["authorization", "Authorization"],
   ["idempotency-key", "Idempotency-Key"],
   ["content-type", "Content-Type"],
+  [responseVersionHeader.toLowerCase(), responseVersionHeader],
 ]);
 const singleHeaderLengths = new Set([...singleHeaders.keys()].map((name) => name.length));
 
