@@ -50,15 +50,19 @@ export function createJsonBodyParser(app: FastifyInstance): FastifyBodyParser<Bu
 /** The parsed body. Throws `invalid_json` or `invalid_body` unless it is an object of sane depth. */
 export function parseBody(request: FastifyRequest): JsonObject {
   const body = request.body;
-  if (body === undefined || body === null) {
+  if (body === undefined) {
     throw new AppError("invalid_body", "the body is empty; send a JSON object");
   }
   if (!isJsonObject(body)) {
-    const kind = Array.isArray(body) ? "an array" : `a ${typeof body}`;
-    throw new AppError("invalid_body", `the body is ${kind}; send a JSON object`);
+    throw new AppError("invalid_body", `the body is ${nameKind(body)}; send a JSON object`);
   }
   assertDepth(body, depthMax);
   return body;
+}
+
+function nameKind(body: unknown): string {
+  if (body === null) return "null";
+  return Array.isArray(body) ? "an array" : `a ${typeof body}`;
 }
 
 /** Counts what separates and opens values; text that is full of commas is counted too, which the bound allows for. */

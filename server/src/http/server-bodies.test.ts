@@ -40,7 +40,7 @@ const brokenBodies: [what: string, payload: string | Buffer, reason: string, mes
   ["spells __proto__ with escapes", '{"\\u005f_proto__": 1}', "invalid_json", /"__proto__"/],
   ["has a constructor", '{"constructor": {"prototype": {}}}', "invalid_json", /"constructor"/],
   ["is empty", "", "invalid_body", /is empty; send a JSON object/],
-  ["is null", "null", "invalid_body", /is empty; send a JSON object/],
+  ["is null", "null", "invalid_body", /is null; send a JSON object/],
   ["is an array", "[{}]", "invalid_body", /is an array; send a JSON object/],
   ["is a number", "7", "invalid_body", /is a number; send a JSON object/],
   ["is nested 65 levels deep", nested(65), "invalid_body", /deeper than 64 levels/],
