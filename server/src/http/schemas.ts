@@ -16,17 +16,22 @@ import type { Reason } from "../lib/errors.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Language, Warning } from "../models/model.ts";
 import { languages } from "../models/model.ts";
+import { show } from "../models/words.ts";
 
 export const modelListQuery = z.object({ expand: z.string().optional() });
 
+const modelId = z.string().min(1, "use the id of a model; GET /v1/models lists all of them");
+
 export const modelSchemaQuery = z.object({
-  model: z.string().min(1),
-  operation: z.literal("image_generation").optional(),
+  model: modelId,
+  operation: z
+    .literal("image_generation", { error: "use image_generation, or leave it out" })
+    .optional(),
 });
 
-export const modelDocsQuery = z.object({ model: z.string().min(1) });
+export const modelDocsQuery = z.object({ model: modelId });
 
-export const publicPriceQuery = z.object({ model: z.string().min(1) });
+export const publicPriceQuery = z.object({ model: modelId });
 
 export const marketplaceQuery = z.object({
   page: z
@@ -65,12 +70,10 @@ export function parseQuery<T>(schema: z.ZodType<T>, query: unknown): T {
   if (isMissing) {
     throw new AppError("missing_parameter", `query parameter ${param} is missing`, { param });
   }
-  const isRepeated = Object.entries(query ?? {}).some(
-    ([name, value]) => name === param && Array.isArray(value),
-  );
-  const problem = isRepeated
+  const value: unknown = Object.entries(query ?? {}).find(([name]) => name === param)?.[1];
+  const problem = Array.isArray(value)
     ? "is given more than once; send it once"
-    : `is not valid: ${issue?.message ?? "it is not known"}`;
+    : `${typeof value === "string" ? `${show(value)} ` : ""}is not valid: ${issue?.message ?? "it is not known"}`;
   throw new AppError("invalid_parameter", `query parameter ${param} ${problem}`, { param });
 }
 

@@ -133,11 +133,11 @@ test("a batch takes at most a hundred ids, and nothing but ids", async (t) => {
   const { batch } = setup(t);
   const hundred = Array.from({ length: 100 }, () => known);
   assert.equal((await batch({ task_ids: hundred })).json().data.length, 100);
-  for (const [body, reason] of [
-    [{ task_ids: [...hundred, known] }, "invalid_parameter"],
-    [{ task_ids: known }, "invalid_parameter"],
-    [{ task_ids: [1] }, "invalid_parameter"],
-    [{}, "missing_parameter"],
+  for (const [body, reason, words] of [
+    [{ task_ids: [...hundred, known] }, "invalid_parameter", "has 101 ids; send at most 100"],
+    [{ task_ids: "x" }, "invalid_parameter", 'is "x"; send a list of at most 100 task ids'],
+    [{ task_ids: [known, 1] }, "invalid_parameter", "[1] is 1; send a task id, as a string"],
+    [{}, "missing_parameter", "is missing"],
   ] as const) {
     const reply = await batch(body);
     const { error } = reply.json();
@@ -146,5 +146,6 @@ test("a batch takes at most a hundred ids, and nothing but ids", async (t) => {
       [400, reason, "task_ids"],
       JSON.stringify(body).slice(0, 60),
     );
+    assert.ok(error.message.includes(words), error.message);
   }
 });

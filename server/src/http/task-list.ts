@@ -6,7 +6,9 @@ import type { TaskBatchBody, TaskListQuery } from "../../../client/src/tasks.ts"
 import type { Caller } from "../accounts/caller.ts";
 import { AppError } from "../lib/errors.ts";
 import { isId } from "../lib/ids.ts";
+import type { JsonValue } from "../lib/json.ts";
 import type { Language } from "../models/model.ts";
+import { show } from "../models/words.ts";
 import type { Auth } from "./auth.ts";
 import { parseBody } from "./json-body.ts";
 import { presentError } from "./problem.ts";
@@ -153,6 +155,12 @@ function invalid(param: string, text: string, allowed: string): AppError {
   });
 }
 
+function notIds(place: string, value: JsonValue, allowed: string): AppError {
+  return new AppError("invalid_parameter", `${place} is ${show(value)}; send ${allowed}`, {
+    param: "task_ids",
+  });
+}
+
 function parseBatch(request: FastifyRequest): TaskBatchBody {
   const { task_ids: ids, language } = parseBody(request);
   const param = "task_ids";
@@ -161,9 +169,7 @@ function parseBatch(request: FastifyRequest): TaskBatchBody {
       param,
     });
   }
-  if (!Array.isArray(ids) || !ids.every((id) => typeof id === "string")) {
-    throw new AppError("invalid_parameter", `${param} is not a list of task ids`, { param });
-  }
+  if (!Array.isArray(ids)) throw notIds(param, ids, `a list of at most ${batchMax} task ids`);
   if (ids.length > batchMax) {
     throw new AppError(
       "invalid_parameter",
@@ -171,5 +177,9 @@ function parseBatch(request: FastifyRequest): TaskBatchBody {
       { param },
     );
   }
-  return { task_ids: ids, language: typeof language === "string" ? language : undefined };
+  const texts = ids.map((id, index) => {
+    if (typeof id === "string") return id;
+    throw notIds(`${param}[${index}]`, id, "a task id, as a string");
+  });
+  return { task_ids: texts, language: typeof language === "string" ? language : undefined };
 }
