@@ -47,6 +47,16 @@ it("a refusal names the field, what was wrong and what is allowed", () => {
       { image_urls: [url], mask_url: "a.png" },
       'mask_url "a.png" is not an http or https URL; a mask is an http(s) URL or a data URI, as one string',
     ],
+    [
+      flash,
+      { prompt: "🦊".repeat(1_001) },
+      `prompt has 1,001 characters; ${flash} takes at most 1,000`,
+    ],
+    [
+      flash,
+      { prompt: "a".repeat(1_000_001) },
+      `prompt has more than 500,000 characters; ${flash} takes at most 1,000`,
+    ],
     [flash, { n: "2" }, "n must be an integer without quotes, not a string; use 1 to 4"],
     [flash, { n: 5 }, `n 5 is not offered by ${flash}; use 1 to 4`],
     [flash, { n: 1.5 }, "n must be an integer without quotes, not 1.5; use 1 to 4"],

@@ -76,7 +76,7 @@ function parsePrompt(model: Model, value: JsonValue | undefined): string {
   if (hasMoreCodePoints(value, max)) {
     throw invalid(
       "prompt",
-      `prompt is longer than the ${formatCount(max)} characters that ${model.id} takes`,
+      `prompt has ${describeLength(value)} characters; ${model.id} takes at most ${formatCount(max)}`,
     );
   }
   if (!/[^\s\p{Z}\p{Cc}\p{Cf}]/u.test(value)) {
@@ -93,11 +93,22 @@ function parsePrompt(model: Model, value: JsonValue | undefined): string {
 
 function hasMoreCodePoints(text: string, max: number): boolean {
   if (text.length <= max) return false;
-  if (text.length > max * 2) return true;
-  // A string iterates by code points; a lone surrogate counts as one.
+  return text.length > max * 2 || countCodePoints(text) > max;
+}
+
+/** A string iterates by code points; a lone surrogate counts as one. */
+function countCodePoints(text: string): number {
   let points = 0;
   for (const _ of text) points += 1;
-  return points > max;
+  return points;
+}
+
+/** Longer text is not counted: it may fill the whole body. */
+const countedLengthMax = 1_000_000;
+
+function describeLength(text: string): string {
+  if (text.length <= countedLengthMax) return formatCount(countCodePoints(text));
+  return `more than ${formatCount(countedLengthMax / 2)}`;
 }
 
 function parsePictures(model: Model, value: JsonValue | undefined, warnings: Warning[]): number {
