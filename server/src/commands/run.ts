@@ -1,6 +1,7 @@
 /** Finds the command on the command line, runs it, and turns what happens into output and an exit code. */
 import { parseArgs } from "node:util";
 
+import manifest from "../../package.json" with { type: "json" };
 import { ConfigError, parseConfig } from "../config.ts";
 import { findOperatorText } from "../db/errors.ts";
 import { openInstallation } from "../installation.ts";
@@ -40,6 +41,15 @@ export async function runCommand(args: readonly string[], env: Environment): Pro
       process.stdout.write(`${renderHelp()}\n`);
       return first === undefined ? exitCodes.usage : exitCodes.ok;
     }
+    if (first === "--version") {
+      process.stdout.write(`${manifest.version}\n`);
+      return exitCodes.ok;
+    }
+    const family = findFamily(args);
+    if (family.length > 0) {
+      process.stdout.write(`${renderCommands(family)}\n`);
+      return args.length === 1 ? exitCodes.usage : exitCodes.ok;
+    }
     if (first === "serve") return await serve(parseConfig(env), args.slice(1));
     return await runOne(args, env);
   } catch (error) {
@@ -60,6 +70,12 @@ async function runOne(args: readonly string[], env: Environment): Promise<number
   } finally {
     await installation.close();
   }
+}
+
+/** The commands of a family, when its name alone was typed, or its name and `help`; else none. */
+function findFamily([first = "", second = "help", ...rest]: readonly string[]): Command[] {
+  if (second !== "help" || rest.length > 0) return [];
+  return commands.filter(({ name }) => name.startsWith(`${first} `));
 }
 
 function findCommand(args: readonly string[]): Command {
@@ -132,15 +148,18 @@ type CommandLine = {
 };
 
 function renderHelp(): string {
-  const lines = commands.map(({ name, usage, summary }) => `  ${name} ${usage}\n      ${summary}`);
   return [
     "Darkroom: a self-hosted gateway to every image model.",
     "",
     "  serve [--role all|api|worker]\n      Runs the gateway. docs/configuration.md lists its environment variables.",
-    ...lines,
+    renderCommands(commands),
     "",
     "Every command but serve takes --json: standard output is then one JSON object.",
   ].join("\n");
+}
+
+function renderCommands(list: readonly Command[]): string {
+  return list.map(({ name, usage, summary }) => `  ${name} ${usage}\n      ${summary}`).join("\n");
 }
 
 function reportError(error: unknown): number {

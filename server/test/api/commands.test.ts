@@ -301,6 +301,21 @@ test("help lists every command and ends with 0; no command at all ends with 2", 
   assert.equal((await runCommand(gateway.folder, [])).code, 2);
 });
 
+test("the name of a family lists its own commands; --version is the program's", async () => {
+  for (const [family, count] of Object.entries({ keys: 3, accounts: 4, prices: 4, channels: 5 })) {
+    const bare = await runCommand(gateway.folder, [family]);
+    assert.equal(bare.code, 2);
+    const names = bare.stdout.match(/^ {2}\w+ \w+/gm) ?? [];
+    assert.equal(names.length, count, bare.stdout);
+    assert.ok(names.every((name) => name.startsWith(`  ${family} `)));
+    const help = await runCommand(gateway.folder, [family, "help"]);
+    assert.deepEqual([help.code, help.stdout], [0, bare.stdout]);
+  }
+  const version = await runCommand(gateway.folder, ["--version"]);
+  assert.equal(version.code, 0);
+  assert.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
 test("commands work on a folder that no server has ever served", async () => {
   const folder = await mkdtemp(join(tmpdir(), "darkroom-commands-"));
   try {
