@@ -89,15 +89,15 @@ export async function loadRatios(
   return new Map(rows.map((row) => [row.id, row.ratio_ppm]));
 }
 
-/** Reads an operator's ratio (`0.8`, at most six decimals, 0 to 1000) into millionths; throws `AppError`. */
-export function parseRatio(text: string): number {
+/** Reads an operator's ratio (`0.8`, at most six decimals, 0 to 1000) into millionths; throws `AppError` with `param`. */
+export function parseRatio(text: string, param = "ratio"): number {
   const [, whole = "", fraction = ""] = /^(\d{1,4})(?:\.(\d{1,6}))?$/.exec(text.trim()) ?? [];
   const ratioPpm = Number(whole) * listPriceRatioPpm + Number(fraction.padEnd(6, "0"));
   if (whole === "" || ratioPpm > ratioPpmMax) {
     throw new AppError(
       "invalid_parameter",
-      `ratio ${JSON.stringify(text.slice(0, 40))} is not a number from 0 to 1000 with at most six decimals`,
-      { param: "ratio" },
+      `${param} ${JSON.stringify(text.slice(0, 40))} is not a number from 0 to 1000 with at most six decimals`,
+      { param },
     );
   }
   return ratioPpm;

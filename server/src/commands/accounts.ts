@@ -4,9 +4,16 @@ import { loadBook } from "../billing/balance.ts";
 import { credit } from "../billing/ledger.ts";
 import type { Installation } from "../installation.ts";
 import type { JsonObject } from "../lib/json.ts";
-import { formatUsd, parseUsd, toUsd } from "../lib/money.ts";
+import { formatUsd, toUsd } from "../lib/money.ts";
 import { toUnixSeconds } from "../lib/time.ts";
-import { formatTable, loadAccount, parseAmount, parseWhole, UsageError } from "./command.ts";
+import {
+  formatTable,
+  loadAccount,
+  parseAmount,
+  parseUsdOf,
+  parseWhole,
+  UsageError,
+} from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 
 const string = { type: "string" } as const;
@@ -84,12 +91,9 @@ async function listAccounts(installation: Installation) {
 async function creditAccount(installation: Installation, input: CommandInput) {
   const { db, clock, ids } = installation;
   const account = await loadAccount(installation, input.word(0) ?? "");
-  const amount = parseUsd(input.word(1) ?? "");
-  if (amount === null || amount <= 0) {
-    throw new UsageError(`"${input.word(1)}" is not an amount in USD such as 12.50`);
-  }
-  const reference = input.option("reference") ?? ids("request");
-  const note = input.required("note");
+  const amount = parseUsdOf("USD", input.word(1) ?? "", { min: 1 });
+  const reference = notBlank("reference", input.option("reference") ?? ids("request"));
+  const note = notBlank("note", input.required("note"));
   const added = await db.transaction((tx) =>
     credit(tx, { accountId: account.id, mode: "live", amount, reference, note, now: clock.now() }),
   );
@@ -109,6 +113,12 @@ async function creditAccount(installation: Installation, input: CommandInput) {
       balance: toUsd(available),
     },
   };
+}
+
+/** Both are what somebody later finds the credit by. */
+function notBlank(name: string, text: string): string {
+  if (text.trim() !== "") return text;
+  throw new UsageError(`--${name} "${text}" is blank; say what the credit is for`);
 }
 
 async function setAccount({ accounts }: Installation, input: CommandInput) {

@@ -30,7 +30,7 @@ export async function readWish(input: CommandInput): Promise<NewChannel> {
     tiers: map("tiers", parseTiers),
     priority: map("priority", parsePriority),
     weight: map("weight", (text) => parseWhole("weight", text)),
-    costRatioPpm: map("cost-ratio", parseRatio),
+    costRatioPpm: map("cost-ratio", (text) => parseRatio(text, "cost-ratio")),
     caps: map("caps", parseCaps),
     timeoutMs: map("timeout", (text) => parseWhole("timeout", text) * secondMs),
     unknownOutcome: map("unknown-outcome", parseUnknownOutcome),
@@ -111,9 +111,7 @@ function parseTiers(text: string): NonNullable<ChannelWish["tiers"]> {
 
 function parsePriority(text: string): number {
   if (/^-?\d{1,6}$/.test(text)) return Number(text);
-  throw new UsageError(
-    `--priority "${text}" is not a whole number; write --priority=-1 below zero`,
-  );
+  throw new UsageError(`--priority "${text}" is not a whole number`);
 }
 
 function parseCaps(text: string): Record<string, number> {

@@ -2,7 +2,7 @@ import type { ParseArgsConfig } from "node:util";
 
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
-import { parseUsd } from "../lib/money.ts";
+import { formatUsd, parsedUsdMax, parseUsd } from "../lib/money.ts";
 import type { Installation } from "../installation.ts";
 
 /** One operator command. It works beside a running server, in transactions of a few milliseconds. */
@@ -73,9 +73,31 @@ export function parseWhole(name: string, text: string): number {
 
 /** Parses an option that is an amount in USD, as micro-USD of at least 0; throws `UsageError`. */
 export function parseAmount(name: string, text: string): number {
+  return parseUsdOf(`--${name}`, text, { min: 0 });
+}
+
+/** Parses an amount in USD, as micro-USD of at least `min`; `place` is what was typed before it. Throws `UsageError`. */
+export function parseUsdOf(place: string, text: string, { min }: { min: number }): number {
   const micros = parseUsd(text);
-  if (micros !== null && micros >= 0) return micros;
-  throw new UsageError(`--${name} "${text}" is not an amount in USD such as 12.50`);
+  if (micros !== null && micros >= min) return micros;
+  throw new UsageError(
+    `${place} "${text}" is not an amount in USD such as 12.50; ` +
+      `use ${formatUsd(min)} to ${formatUsd(parsedUsdMax)}, with at most six decimals`,
+  );
+}
+
+/** Rooms below name a field as the API has it; these options are called otherwise. */
+const optionNames = new Map([["requests_per_minute", "rpm"]]);
+
+/** A refusal in the words of the command line: led by the option that was typed, where the field has one. */
+export function nameOption(error: unknown, options: Command["options"]): unknown {
+  if (!(error instanceof AppError) || error.param === undefined) return error;
+  const { param, reason, message } = error;
+  const option = optionNames.get(param) ?? param.replaceAll("_", "-");
+  const rest = message.slice(param.length);
+  const isLed = message.startsWith(param) && /^[ :]/.test(rest);
+  if (!isLed || !Object.hasOwn(options, option)) return error;
+  return new AppError(reason, `--${option}${rest}`, { param, cause: error });
 }
 
 /** The account of a name; throws `AppError` when there is none. */

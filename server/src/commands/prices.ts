@@ -2,11 +2,11 @@ import { loadOverrides, setFree, setPrice, unsetPrice } from "../billing/prices.
 import type { Installation } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import type { JsonObject } from "../lib/json.ts";
-import { formatUsd, parseUsd, toUsd } from "../lib/money.ts";
+import { formatUsd, toUsd } from "../lib/money.ts";
 import { freeRow, priceRows } from "../models/price-rows.ts";
 import type { PriceRow } from "../models/price-rows.ts";
 import type { Model } from "../models/row.ts";
-import { formatTable, UsageError } from "./command.ts";
+import { formatTable, parseUsdOf } from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 
 export const priceCommands: readonly Command[] = [
@@ -90,10 +90,7 @@ function presentPrice({ model, row, tier, unit, price, listPrice, source }: Pric
 async function setOne({ db, catalogue, clock }: Installation, input: CommandInput) {
   const model = catalogue.load(input.word(0) ?? "");
   const row = loadRow(model, input.word(1) ?? "");
-  const price = parseUsd(input.word(2) ?? "");
-  if (price === null || price < 0) {
-    throw new UsageError(`"${input.word(2)}" is not an amount in USD such as 0.045`);
-  }
+  const price = parseUsdOf("USD", input.word(2) ?? "", { min: 0 });
   await db.transaction((tx) =>
     setPrice(tx, { model: model.id, row: row.row, price, now: clock.now() }),
   );

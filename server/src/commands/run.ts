@@ -11,7 +11,7 @@ import { SecretFileError } from "../lib/secrets.ts";
 import { accountCommands } from "./accounts.ts";
 import { backupCommands } from "./backup.ts";
 import { channelCommands } from "./channels.ts";
-import { UsageError } from "./command.ts";
+import { nameOption, UsageError } from "./command.ts";
 import type { Command, CommandInput } from "./command.ts";
 import { doctorCommands } from "./doctor.ts";
 import { keyCommands } from "./keys.ts";
@@ -64,7 +64,9 @@ async function runOne(args: readonly string[], env: Environment): Promise<number
   const config = parseConfig({ DARKROOM_LOG_LEVEL: "warn", ...env });
   const installation = await openInstallation(config, "command");
   try {
-    const result = await command.run(installation, input);
+    const result = await command.run(installation, input).catch((error: unknown) => {
+      throw nameOption(error, command.options);
+    });
     process.stdout.write(json ? `${JSON.stringify(result.json)}\n` : `${result.text}\n`);
     return result.ok === false ? exitCodes.failed : exitCodes.ok;
   } finally {
@@ -135,11 +137,32 @@ async function readStandardInput(bytesMax: number): Promise<string> {
 function parseCommandLine(command: Command, args: readonly string[]): CommandLine {
   const options: Command["options"] = { ...command.options, json: { type: "boolean" } };
   try {
-    return parseArgs({ args: [...args], options, allowPositionals: true });
+    return parseArgs({ args: joinNegatives(args, options), options, allowPositionals: true });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new UsageError(`${error.message.split(". ")[0]}; use: ${command.name} ${command.usage}`);
+    const [problem = ""] = error.message.split(/\. |\n/);
+    throw new UsageError(`${describeProblem(problem)}; use: ${command.name} ${command.usage}`);
   }
+}
+
+/** To Node `-1` behind an option is an option too; of ours none begins with a digit. */
+function joinNegatives(args: readonly string[], options: Command["options"]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const last = joined.at(-1) ?? "";
+    const isValue =
+      /^-\d/.test(arg) && last.startsWith("--") && options[last.slice(2)]?.type === "string";
+    if (isValue) joined[joined.length - 1] = `${last}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
+}
+
+/** Node's words, except where they speak of its own syntax. */
+function describeProblem(problem: string): string {
+  const [, option] =
+    /^Option '(--[\w-]+)(?: <value>)?' argument (?:is ambiguous|missing)/.exec(problem) ?? [];
+  return option === undefined ? problem : `${option} has no value`;
 }
 
 type CommandLine = {

@@ -12,6 +12,9 @@ export const microsPerUsd = 1_000_000;
 /** 1 USD = 10 credits, the unit of the fields named `…_credits` and `credits_cost`. */
 const creditsPerUsd = 10;
 
+/** The largest amount that `parseUsd` reads. */
+export const parsedUsdMax: Micros = 999_999_999_999_999;
+
 /** Parses an operator's decimal USD amount (`12.5`, at most six decimals) without passing through a float. */
 export function parseUsd(text: string): Micros | null {
   const match = /^(-?)(\d{1,9})(?:\.(\d{1,6}))?$/.exec(text.trim());

@@ -253,7 +253,13 @@ describe("a wrong command line ends with 2, what is refused with 1, and neither 
     ["models of no form", `${base} --models a=b=c`, 2, /--models "a=b=c"/],
     ["caps of no form", `${base} --caps 24`, 2, /--caps "24"/],
     ["a cap given twice", `${base} --caps *=1,*=2`, 2, /--caps "\*" stands there twice/],
-    ["a time limit of none", `${base} --timeout 0`, 1, /give 1 to 86400 seconds/],
+    ["a time limit of none", `${base} --timeout 0`, 1, /^--timeout .*give 1 to 86400 seconds/],
+    [
+      "a cost ratio out of range",
+      `${base} --cost-ratio 2000`,
+      1,
+      /^--cost-ratio "2000" .*0 to 1000/,
+    ],
     [
       "a ComfyUI without workflows",
       "channels add x --provider comfyui --base-url http://10.1.2.3:8188 --models flux-2-pro",

@@ -200,12 +200,32 @@ describe(
       [
         "an amount that is none",
         ["accounts", "credit", "default", "1,50", "--note", "x"],
-        /12\.50/,
+        /^USD "1,50" is not .*12\.50/,
       ],
       [
         "a cap that is none",
         ["keys", "create", "--mode", "test", "--name", "x", "--cap", "-1"],
-        /--cap/,
+        /^--cap "-1" is not .*use 0\.00 to 999999999\.999999, with at most six decimals\n$/,
+      ],
+      [
+        "an option without its value",
+        ["keys", "list", "--account"],
+        /^--account has no value; use/,
+      ],
+      [
+        "a credit of nothing",
+        ["accounts", "credit", "default", "0", "--note", "x"],
+        /^USD "0" is not .*use 0\.000001 to 999999999\.999999/,
+      ],
+      [
+        "a credit that says nothing",
+        ["accounts", "credit", "default", "1", "--note", " "],
+        /^--note " " is blank/,
+      ],
+      [
+        "a credit with a blank reference",
+        ["accounts", "credit", "default", "1", "--note", "x", "--reference="],
+        /^--reference "" is blank/,
       ],
       [
         "a date that is none",
@@ -246,8 +266,16 @@ describe(
       ["a name that is not allowed", ["accounts", "create", "../x"], /name/],
       ["an account that does not exist", ["accounts", "set", "nobody", "--ratio", "1"], /"nobody"/],
       ["a key that does not exist", ["keys", "revoke", "key_1"], /"key_1"/],
-      ["a limit out of range", ["accounts", "set", "default", "--rpm", "0"], /requests_per_minute/],
-      ["a ratio out of range", ["accounts", "set", "default", "--ratio", "2000"], /0 to 1000/],
+      [
+        "a limit out of range",
+        ["accounts", "set", "default", "--rpm", "0"],
+        /^--rpm 0 is not a whole number from 1 to 1000000/,
+      ],
+      [
+        "a ratio out of range",
+        ["accounts", "set", "default", "--ratio", "2000"],
+        /^--ratio "2000" .*0 to 1000/,
+      ],
       ["an unknown model", ["prices", "set", "flux-2-pr0", "1K", "1"], /flux-2-pro/],
       ["an unknown price", ["prices", "set", "flux-2-pro", "8K", "1"], /use one of 1K, 2K/],
       [
@@ -258,7 +286,17 @@ describe(
       [
         "an address list that is none",
         ["keys", "create", "--mode", "test", "--name", "x", "--ips", "300.1.1.1"],
-        /300\.1\.1\.1/,
+        /^--ips entry "300\.1\.1\.1"/,
+      ],
+      [
+        "an empty address list",
+        ["keys", "create", "--mode", "test", "--name", "x", "--ips", ""],
+        /^--ips has 0 entries; allowed are 1 to 100/,
+      ],
+      [
+        "a blank name for a key",
+        ["keys", "create", "--mode", "test", "--name", " "],
+        /^--name is blank/,
       ],
       ["a second server on the folder", ["serve"], /another server is running/],
     ];
