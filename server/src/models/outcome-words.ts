@@ -42,6 +42,7 @@ const attemptsNamedMax = 3;
 
 /** A warning of what looks like a word and is none; none for any other prompt. */
 export function warnOfOutcomeWords(prompt: string): Warning[] {
+  if (!prompt.includes("[[")) return [];
   const attempts = new Set(outcomeWords(prompt).prompt.match(attemptPattern));
   if (attempts.size === 0) return [];
   const named = [...attempts].slice(0, attemptsNamedMax).map(show).join(" and ");
