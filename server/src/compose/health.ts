@@ -13,11 +13,14 @@ import { composeMetrics } from "./metrics.ts";
 
 export function composeReadiness({ db, storage }: Installation) {
   return {
-    database: async () => {
-      await loadOverrides(db.read);
-      await assertWritable(db);
+    readinessChecks: {
+      database: async () => {
+        await loadOverrides(db.read);
+        await assertWritable(db);
+      },
     },
-    storage: () => storage.check(),
+    // Without it submits and polls are served as always, and finished pictures wait in the spool.
+    reportedChecks: { storage: () => storage.check() },
   };
 }
 
@@ -31,9 +34,9 @@ export function createHealthServer(
   const { bodyBytesMax } = config.http;
   const isDraining = (): boolean => state.isDraining;
   const http = createServer({ ids, log, bodyBytesMax, isDraining });
-  const readinessChecks = composeReadiness(installation);
+  const readiness = composeReadiness(installation);
   const isLeaving = (): boolean => state.isLeaving;
-  registerHealth(http, { clock, log, version, isDraining: isLeaving, readinessChecks });
+  registerHealth(http, { clock, log, version, isDraining: isLeaving, ...readiness });
   registerMetrics(http, composeMetrics(http, installation, work));
   return http;
 }

@@ -90,7 +90,7 @@ export function createHttp(
       overload.assertAccepting();
       return saveUpload({ ...linked, ...config.uploads }, input);
     },
-    readinessChecks: composeReadiness(installation),
+    ...composeReadiness(installation),
     ...composeMetrics(http, installation, work),
   });
 }

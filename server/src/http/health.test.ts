@@ -16,6 +16,7 @@ function setup(t: TestContext, deps: Partial<HealthDeps> = {}): TestServer {
     version: "0.1.0",
     isDraining: () => false,
     readinessChecks: {},
+    reportedChecks: {},
     ...deps,
   });
   return server;
@@ -26,7 +27,10 @@ const works = (): Promise<void> => Promise.resolve();
 const fails = (): Promise<void> => Promise.reject(new Error("no space left"));
 
 test("a server whose parts work is ready, and needs no key to say so", async (t) => {
-  const { app } = setup(t, { readinessChecks: { database: works, storage: works } });
+  const { app } = setup(t, {
+    readinessChecks: { database: works },
+    reportedChecks: { storage: works },
+  });
   const reply = await app.inject({ url: "/readyz" });
   assert.equal(reply.statusCode, 200);
   assert.deepEqual(reply.json(), {
@@ -36,11 +40,28 @@ test("a server whose parts work is ready, and needs no key to say so", async (t)
 });
 
 test("one failed part makes it unready, and only the log says why", async (t) => {
-  const { app, logged } = setup(t, { readinessChecks: { database: works, storage: fails } });
+  const { app, logged } = setup(t, { readinessChecks: { database: fails } });
   const reply = await app.inject({ url: "/readyz" });
   assert.equal(reply.statusCode, 503);
-  assert.deepEqual(reply.json().checks, { database: "ok", storage: "failed", accepting: "ok" });
+  assert.deepEqual(reply.json(), {
+    status: "unavailable",
+    checks: { database: "failed", accepting: "ok" },
+  });
   assert.equal(reply.body.includes("space"), false);
+  assert.match(logged[0]!, /no space left/);
+});
+
+test("a failed part that is only reported is told and logged, and the server stays ready", async (t) => {
+  const { app, logged } = setup(t, {
+    readinessChecks: { database: works },
+    reportedChecks: { storage: fails },
+  });
+  const reply = await app.inject({ url: "/readyz" });
+  assert.equal(reply.statusCode, 200);
+  assert.deepEqual(reply.json(), {
+    status: "ready",
+    checks: { database: "ok", storage: "failed", accepting: "ok" },
+  });
   assert.match(logged[0]!, /no space left/);
 });
 

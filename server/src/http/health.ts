@@ -13,8 +13,15 @@ export type HealthDeps = {
   /** True from the moment the server has been told to stop. */
   isDraining: () => boolean;
   /** What must work before requests make sense, by name; a check that rejects has failed. */
-  readinessChecks: Readonly<Record<string, () => Promise<void>>>;
+  readinessChecks: HealthChecks;
+  /**
+   * What is told beside it and does not decide: all nodes share it, so that a load balancer would take all of
+   * them away, with everything that they can still do.
+   */
+  reportedChecks: HealthChecks;
 };
+
+export type HealthChecks = Readonly<Record<string, () => Promise<void>>>;
 
 const checkTimeoutMs = 2 * secondMs;
 /** Anybody may ask, and a check writes to the disk: it is done at most once a second. */
@@ -43,7 +50,8 @@ async function showReadiness(
 ): Promise<ReadinessReply> {
   const accepting = deps.isDraining() ? "failed" : "ok";
   const checks: Checks = { ...(await readiness()), accepting };
-  const isReady = Object.values(checks).every((state) => state === "ok");
+  const deciding = [...Object.keys(deps.readinessChecks), "accepting"];
+  const isReady = deciding.every((name) => checks[name] === "ok");
   reply.code(isReady ? 200 : 503);
   return { status: isReady ? "ready" : "unavailable", checks };
 }
@@ -64,7 +72,7 @@ function createReadiness(deps: HealthDeps): () => Promise<Checks> {
 
 async function runChecks(deps: HealthDeps): Promise<Checks> {
   const results = await Promise.all(
-    Object.entries(deps.readinessChecks).map(
+    Object.entries({ ...deps.readinessChecks, ...deps.reportedChecks }).map(
       async ([name, check]) => [name, await runCheck(deps, name, check)] as const,
     ),
   );

@@ -56,6 +56,7 @@ async function setup(t: TestContext): Promise<Setup> {
     timeZone: "UTC",
     cancelTask: unreachable,
     readinessChecks: {},
+    reportedChecks: {},
     readMetrics: unreachable,
     metricsToken: null,
     saveUpload: unreachable,

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
+import type { ReadinessReply } from "../../../client/src/health.ts";
 import { must } from "../../src/lib/errors.ts";
 import { startGateway } from "../support/app.ts";
 import { until } from "../support/client.ts";
@@ -70,10 +71,13 @@ async function listSpool(folder: string): Promise<string[]> {
   return files.map(({ parentPath, name }) => join(parentPath, name));
 }
 
-test("while the bucket is away, readiness fails and what needs it is 503", async (t) => {
+test("while the bucket is away, what needs it is 503, and the node says so and stays ready for the rest", async (t) => {
   const { server, client } = await setup(t, "redirect");
   server.fault.choose = () => ({ kind: "refuse", status: 403, code: "AccessDenied" });
-  assert.equal((await client.get("/readyz")).status, 503);
+  const ready = await client.get<ReadinessReply>("/readyz");
+  assert.equal(ready.status, 200);
+  assert.equal(ready.body.checks["storage"], "failed");
+  assert.equal((await client.submit(body)).status, 200);
   const picture = await paintPlain({ colour: colours.red, width: 64, height: 64, format: "png" });
   const form = new FormData();
   form.append("file", new Blob([new Uint8Array(picture)], { type: "image/png" }), "a.png");

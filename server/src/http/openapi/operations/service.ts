@@ -23,11 +23,11 @@ export const serviceOperations: readonly Operation[] = [
     summary: "Ask whether requests make sense",
     replies: {
       200: {
-        description: "Everything works.",
+        description: "The server takes requests; a failed `storage` is told and does not decide.",
         content: { schema: accountSchemas.ReadinessReply },
       },
       503: {
-        description: "A part does not work, or the server is stopping.",
+        description: "The database does not work, or the server is stopping.",
         content: { schema: accountSchemas.ReadinessReply },
       },
     },
