@@ -63,8 +63,14 @@ export function createApp(installation: Installation, role: Role = "all"): App {
 async function takeFolder({ config, db, storage }: Installation): Promise<() => void> {
   // Nodes that share a database may share a folder of pictures too, and write there now.
   if (db.dialect === "postgres") return () => undefined;
-  await assertNotMoved(db.read);
   const { release } = lockFolder(join(config.data.folder, "server.lock"));
-  await storage.sweepTemporaryFiles();
+  try {
+    // A move that had the folder until now may have ended since the installation was opened.
+    await assertNotMoved(db.read);
+    await storage.sweepTemporaryFiles();
+  } catch (error) {
+    release();
+    throw error;
+  }
   return release;
 }

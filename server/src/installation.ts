@@ -12,7 +12,7 @@ import { createKeys } from "./accounts/keys.ts";
 import type { Keys } from "./accounts/keys.ts";
 import { openBooks } from "./billing/ledger.ts";
 import type { Config } from "./config.ts";
-import { assertFinished, secretFingerprint } from "./db/copy-marks.ts";
+import { assertFinished, assertNotMoved, secretFingerprint } from "./db/copy-marks.ts";
 import type { Database } from "./db/database.ts";
 import { openDatabase } from "./db/open.ts";
 import type { DatabaseDeps } from "./db/open.ts";
@@ -67,14 +67,17 @@ export type Installation = {
 export const roles = ["all", "api", "worker"] as const;
 export type Role = (typeof roles)[number];
 
-/** What an installation is opened for: commands run longer statements, on few connections. */
-export type Purpose = "serve" | "command";
+/**
+ * What an installation is opened for. Commands run longer statements, on few connections; a move may begin
+ * anew on one that says that it has moved, because it may have been cut short after that was written.
+ */
+export type Purpose = "serve" | "command" | "move";
 
 /** Longest statement of a command: one that checks the whole ledger. */
 const commandStatementMs = 30 * minuteMs;
 const commandConnectionsMax = 2;
 
-/** Makes what is missing. Throws `SecretFileError`, or `AppError` when the database cannot be used. */
+/** Makes what is missing. Throws `SecretFileError`, or `AppError` when the database cannot be used, or has moved. */
 export async function openInstallation(
   config: Config,
   purpose: Purpose = "serve",
@@ -95,6 +98,7 @@ export async function openInstallation(
   try {
     await setClock({ db, clock, log });
     await checkSecret(db, secrets, config.data.secretFile);
+    if (purpose !== "move") await assertNotMoved(db.read);
   } catch (error) {
     await close();
     throw error;
@@ -133,7 +137,7 @@ async function openDatabases(
     return { db, engineDb: db, close: () => db.close() };
   }
   const target = { kind: "postgres", url: database.url.reveal() } as const;
-  if (purpose === "command") {
+  if (purpose !== "serve") {
     const db = await openDatabase(
       {
         ...target,

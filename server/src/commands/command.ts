@@ -15,6 +15,8 @@ export type Command = {
   options: NonNullable<ParseArgsConfig["options"]>;
   /** Names of the words without a dash, in order; a last one ending in `?` may be left out. */
   positionals: readonly string[];
+  /** Set for a move: it alone opens an installation that has moved. */
+  purpose?: "move";
   run(installation: Installation, input: CommandInput): Promise<CommandResult>;
 };
 

@@ -43,6 +43,7 @@ export const migrateCommands: readonly Command[] = [
       "--storage its pictures into a bucket. PGPASSWORD can hold the password.",
     options: { storage: { type: "string" } },
     positionals: ["url"],
+    purpose: "move",
     run: migrate,
   },
 ];

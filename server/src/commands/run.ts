@@ -62,7 +62,7 @@ async function runOne(args: readonly string[], env: Environment): Promise<number
   const rest = args.slice(command.name.split(" ").length);
   const { input, json } = parseInput(command, rest, env);
   const config = parseConfig({ DARKROOM_LOG_LEVEL: "warn", ...env });
-  const installation = await openInstallation(config, "command");
+  const installation = await openInstallation(config, command.purpose ?? "command");
   try {
     const result = await command.run(installation, input).catch((error: unknown) => {
       throw nameOption(error, command.options);

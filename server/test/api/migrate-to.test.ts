@@ -71,9 +71,11 @@ onPostgres((_name, _setup, createTarget) => {
     assert.equal((await client.wait(open)).status, "completed", "it goes on where it was");
     assert.equal((await client.run({ model, prompt: "after the move" })).status, "completed");
 
-    const old = await runCommand(folder, ["serve"]);
-    assert.equal(old.code, 1);
-    assert.match(old.stderr, /has moved to postgres:/);
+    for (const args of commandsOnMoved(folder)) {
+      const old = await runCommand(folder, args);
+      assert.deepEqual([old.code, old.stdout], [1, ""], args.join(" "));
+      assert.match(old.stderr, /^this installation has moved to postgres:.*DARKROOM_DATABASE_URL/);
+    }
     const again = await runCommand(folder, ["migrate-to", url]);
     assert.equal(again.code, 1);
     assert.match(again.stderr, /holds an installation already/);
@@ -96,6 +98,10 @@ onPostgres((_name, _setup, createTarget) => {
     assert.match(half.stderr, /a copy that was not finished/);
 
     s3.fault.choose = () => null;
+    // Cut short at its very end it has left this already, and only another run can finish it.
+    withSqlite(folder, (database) =>
+      database.exec("insert into settings (name, value) values ('moved_to', 'postgres://half')"),
+    );
     const whole = await runCommand(folder, args, keys);
     assert.equal(whole.code, 0, whole.stderr);
     assert.deepEqual(await countCopied(url), countRows(folder));
@@ -118,6 +124,17 @@ test("the copy knows every table that there is", async (t) => {
   await runJson(folder, ["accounts", "list"]);
   assert.deepEqual([...countRows(folder).keys()], tableNames.toSorted());
 });
+
+/** Of every kind: what they would read or write is no longer what is served. */
+const commandsOnMoved = (folder: string): string[][] => [
+  ["serve"],
+  ["accounts", "credit", "default", "5", "--note", "late"],
+  ["keys", "create", "--account", "default", "--name", "late"],
+  ["channels", "list"],
+  ["prices", "list"],
+  ["doctor"],
+  ["backup", `${folder}-backup`],
+];
 
 const isObject = (key: string): boolean => !key.includes("darkroom-check");
 
