@@ -27,6 +27,7 @@ import type { JsonObject } from "../lib/json.ts";
 import { hide } from "../lib/secrets.ts";
 import { hourMs } from "../lib/time.ts";
 import { findS3Target, s3TargetForm } from "../storage/s3-target.ts";
+import { StorageError } from "../storage/storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import { listOpenTaskIds } from "../tasks/sweep-store.ts";
 import { UsageError } from "./command.ts";
@@ -64,6 +65,7 @@ async function migrate(installation: Installation, input: CommandInput): Promise
   const bucket = await openBucket(installation, input);
   const lock = lockFolder(join(config.data.folder, "server.lock"));
   try {
+    if (bucket !== null) await assertWritable(bucket);
     const target = await openTarget(installation, url.href);
     try {
       return await move(installation, { target, address: describe(url), bucket });
@@ -73,6 +75,21 @@ async function migrate(installation: Installation, input: CommandInput): Promise
   } finally {
     lock.release();
     await bucket?.close();
+  }
+}
+
+/** Asked before anything is copied: pictures come last, and a name that was mistyped would be found out then. */
+async function assertWritable(bucket: Storage): Promise<void> {
+  try {
+    await bucket.check();
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    throw new AppError(
+      "unavailable",
+      `nothing was copied: the bucket of --storage cannot be written to (${error.message}); make it, or correct ` +
+        "its name, its endpoint and AWS_ACCESS_KEY_ID",
+      { cause: error },
+    );
   }
 }
 
@@ -131,7 +148,6 @@ async function prepareTarget(target: Database, fingerprint: string): Promise<voi
 }
 
 async function moveObjects(db: Database, from: Storage, to: Storage): Promise<CopiedObjects> {
-  await to.check();
   const copied = await copyObjects({
     names: eachObject(db.read),
     from,

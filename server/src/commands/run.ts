@@ -8,6 +8,7 @@ import { openInstallation } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import { redact } from "../lib/log.ts";
 import { SecretFileError } from "../lib/secrets.ts";
+import { StorageError } from "../storage/storage.ts";
 import { accountCommands } from "./accounts.ts";
 import { backupCommands } from "./backup.ts";
 import { channelCommands } from "./channels.ts";
@@ -195,7 +196,11 @@ function reportError(error: unknown): number {
     process.stderr.write(`${redact(databaseText)}\n`);
     return exitCodes.failed;
   }
-  if (error instanceof AppError || error instanceof SecretFileError) {
+  if (
+    error instanceof AppError ||
+    error instanceof SecretFileError ||
+    error instanceof StorageError
+  ) {
     process.stderr.write(`${error.message}\n`);
     return exitCodes.failed;
   }

@@ -92,7 +92,9 @@ onPostgres((_name, _setup, createTarget) => {
         ? { kind: "refuse", status: 403, code: "AccessDenied" }
         : null;
     const cut = await runCommand(folder, args, keys);
-    assert.equal(cut.code, 1, cut.stderr);
+    assert.equal(cut.code, 1);
+    assert.match(cut.stderr, /^the object store failed: .*AccessDenied.*\n$/m);
+    assert.doesNotMatch(cut.stderr, /internal error/);
     const half = await runCommand(folder, ["serve"], { DARKROOM_DATABASE_URL: url });
     assert.equal(half.code, 1);
     assert.match(half.stderr, /a copy that was not finished/);
@@ -105,6 +107,19 @@ onPostgres((_name, _setup, createTarget) => {
     const whole = await runCommand(folder, args, keys);
     assert.equal(whole.code, 0, whole.stderr);
     assert.deepEqual(await countCopied(url), countRows(folder));
+  });
+
+  test("a bucket that is not there is told before anything is copied", async (t) => {
+    const folder = await createFolder(t);
+    const url = await createUrl(createTarget);
+    const { endpoint } = await startS3Server(t);
+    const { code, stderr } = await runCommand(
+      folder,
+      ["migrate-to", url, "--storage", `s3://missing?endpoint=${endpoint}`],
+      { AWS_ACCESS_KEY_ID: "S3RVER", AWS_SECRET_ACCESS_KEY: "S3RVER" },
+    );
+    assert.equal(code, 1);
+    assert.match(stderr, /^nothing was copied: the bucket .*NoSuchBucket[^\n]*\n$/);
   });
 
   test("nothing is copied while a server runs on the folder", async (t) => {
