@@ -106,8 +106,8 @@ export const environment = z.object({
   DARKROOM_SECRET_FILE: defineOptional("`secret` in the data folder", acceptPath(), {
     unit: "",
     meaning:
-      "File with the master secret (64 hexadecimal characters, mode 0600), made on the first start. " +
-      "Links and API keys depend on it: keep a copy.",
+      "File with the master secret (64 hexadecimal characters), made with mode 0600 on the first start; " +
+      "0440 is taken too. Links and API keys depend on it: keep a copy.",
   }),
   DARKROOM_BODY_LIMIT: define("33554432", acceptWhole(1_024, 268_435_456), {
     unit: "bytes",

@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -41,7 +51,7 @@ test("a file that others can read is refused, with the way out", async (t) => {
   if (process.platform === "win32") return t.skip("no such modes");
   const { path } = await setup(t);
   await loadOrCreateSecrets(path, systemRandom);
-  for (const mode of [0o640, 0o604, 0o660, 0o622, 0o644, 0o601]) {
+  for (const mode of [0o640, 0o604, 0o660, 0o622, 0o644, 0o601, 0o444, 0o460, 0o450]) {
     await chmod(path, mode);
     await assert.rejects(loadOrCreateSecrets(path, systemRandom), (error: Error) => {
       assert.ok(error instanceof SecretFileError);
@@ -53,6 +63,25 @@ test("a file that others can read is refused, with the way out", async (t) => {
   }
   await chmod(path, 0o400);
   await loadOrCreateSecrets(path, systemRandom);
+});
+
+test("a file that was handed over to a group is taken: read-only, or of another owner", async (t) => {
+  if (process.platform === "win32") return t.skip("no such modes");
+  const { path } = await setup(t);
+  const { secrets } = await loadOrCreateSecrets(path, systemRandom);
+  const assertTaken = async (): Promise<void> => {
+    const again = await loadOrCreateSecrets(path, systemRandom);
+    assert.equal(again.secrets.fingerprint, secrets.fingerprint);
+  };
+  await chmod(path, 0o440);
+  await assertTaken();
+  // Only root can give a file away.
+  if (process.getuid?.() !== 0) return;
+  await chown(path, 65_534, 0);
+  await chmod(path, 0o640);
+  await assertTaken();
+  await chmod(path, 0o660);
+  await assert.rejects(loadOrCreateSecrets(path, systemRandom), /is open to other users/);
 });
 
 const malformed = {

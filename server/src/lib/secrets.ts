@@ -34,7 +34,7 @@ const hint = "it must hold 64 hexadecimal characters (make one with: openssl ran
 /**
  * Reads the secret file, or makes it when there is none; `created` says which. Processes that start
  * at the same moment end up with the same secret. Throws `SecretFileError` when the file is
- * malformed, unreadable, or readable by others than its owner.
+ * malformed, unreadable, or open to others than its owner and the group that it was handed over to.
  */
 export async function loadOrCreateSecrets(
   path: string,
@@ -102,11 +102,21 @@ function checkFile(path: string, found: Awaited<ReturnType<typeof stat>>): void 
   // Windows keeps no such bits: everything looks readable by all there.
   if (process.platform === "win32") return;
   const mode = Number(found.mode) & 0o777;
-  if ((mode & 0o077) === 0) return;
+  const forbidden = isHandedOver(found) ? 0o037 : 0o077;
+  if ((mode & forbidden) === 0) return;
   throw new SecretFileError(
     `secret file ${path} is open to other users (mode ${mode.toString(8).padStart(4, "0")}); ` +
-      `it must be 0600 (run: chmod 600 ${path})`,
+      `it must be 0600, or 0440 where it is handed over to a group (run: chmod 600 ${path})`,
   );
+}
+
+/**
+ * True for a file that somebody else has put there: one of ours belongs to our user, who may write it. Kubernetes
+ * (fsGroup) and systemd (LoadCredential) hand secrets over by a group, whose bit is then set.
+ */
+function isHandedOver({ mode, uid }: Awaited<ReturnType<typeof stat>>): boolean {
+  const isWritable = (Number(mode) & 0o200) !== 0;
+  return !isWritable || Number(uid) !== process.getuid?.();
 }
 
 /**
