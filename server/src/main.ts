@@ -17,6 +17,8 @@ if (major < nodeMajorMin) {
   );
   process.exitCode = 1;
 } else {
+  // SQLite and the copies of a backup take what the process allows: by itself everybody may read.
+  process.umask(0o077);
   const folder = resolve(process.env["DARKROOM_DATA"] || "./data");
   try {
     // Made first: the cache would make it for everybody to read.

@@ -30,6 +30,7 @@ test("a backup taken beside a busy server lives again in an empty folder", async
   const load = keepBusy(client);
   const told = await runJson<Backup>(folder!, ["backup", copy!]);
   const accepted = await load.stop();
+  for (const made of [folder!, copy!]) assert.deepEqual(await findOpenFiles(made), []);
   assert.ok(accepted.length > 0, "the server was busy meanwhile");
   assert.ok(told.pictures >= 2 && told.expired === 0);
   server.kill("SIGKILL");
@@ -90,6 +91,18 @@ async function createFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "darkroom-backup-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** What group or others may read, write or enter. */
+async function findOpenFiles(folder: string): Promise<string[]> {
+  if (process.platform === "win32") return [];
+  const open: string[] = [];
+  for (const name of [".", ...(await readdir(folder, { recursive: true }))]) {
+    // A server beside it removes its temporary files.
+    const found = await stat(join(folder, name)).catch(() => null);
+    if (found !== null && (found.mode & 0o077) !== 0) open.push(name);
+  }
+  return open;
 }
 
 /** Submits one task after another until it is stopped; gives the ids of those that were accepted. */
