@@ -97,6 +97,10 @@ async function checkTasks({ db, clock }: Installation): Promise<readonly [State,
 function checkProtection({ config }: Installation): Finding {
   const { host, port, publicUrl } = config.http;
   const isOpen = host !== "127.0.0.1" && host !== "::1" && host !== "localhost";
+  if (config.data.database.kind === "postgres" && publicUrl === null) {
+    const detail = "without DARKROOM_PUBLIC_URL the links of each node begin with its own address";
+    return { check: "address", state: "warning", detail };
+  }
   const isPlain = publicUrl === null || publicUrl.startsWith("http://");
   if (isOpen && isPlain) {
     const detail = "listens beyond this machine without an https DARKROOM_PUBLIC_URL";

@@ -19,6 +19,7 @@ export async function serve(config: Config, args: readonly string[]): Promise<nu
   const role = parseRole(config, args);
   const installation = await openInstallation(config);
   warnOfDisk(installation, role);
+  warnOfAddress(installation, role);
   const app = createApp(installation, role);
   const { stopped, stopping } = stopOnSignal(installation, app);
   const address = await start(app, config);
@@ -61,6 +62,14 @@ function warnOfDisk({ config, log }: Installation, role: Role): void {
     { folder: storage.folder },
     "pictures are kept in this folder, which every node must reach under the same files; " +
       "set DARKROOM_STORAGE to an S3 bucket, or share the folder",
+  );
+}
+
+function warnOfAddress({ config, log }: Installation, role: Role): void {
+  if (role === "all" || config.http.publicUrl !== null) return;
+  log.warn(
+    "links begin with the address of the node that gives them, and those that a worker sends in webhooks lead " +
+      "nowhere; set DARKROOM_PUBLIC_URL to the address under which callers reach the API",
   );
 }
 

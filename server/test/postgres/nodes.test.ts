@@ -56,6 +56,19 @@ describe("several nodes", { skip: missing ?? false }, () => {
     );
   });
 
+  test("nodes that do not know under which address callers reach them say so, and so does doctor", async (t) => {
+    const cluster = await startCluster(t);
+    const url = { DARKROOM_PUBLIC_URL: "https://pictures.example.com" };
+    const nodes = [await cluster.start("api"), await cluster.start("worker")];
+    for (const { stderr } of nodes) assert.match(stderr(), /links begin with.*DARKROOM_PUBLIC_URL/);
+    const told = await cluster.start("worker", url);
+    assert.doesNotMatch(told.stderr(), /DARKROOM_PUBLIC_URL/);
+    for (const [settings, state] of [[{}, "warning"] as const, [url, "ok"] as const]) {
+      const { checks } = await runJson<Report>(cluster.folder, ["doctor"], settings);
+      assert.equal(checks.find(({ check }) => check === "address")?.state, state);
+    }
+  });
+
   test("the tasks of a worker that is killed are in the hands of another within 25 seconds, and completed", async (t) => {
     const cluster = await startCluster(t);
     const api = await cluster.start("api");
@@ -208,6 +221,8 @@ describe("several nodes", { skip: missing ?? false }, () => {
 
   if (missing === null) removeDatabases();
 });
+
+type Report = { checks: { check: string; state: string }[] };
 
 type Cluster = {
   /** Names the database; the nodes share it as their data folder. */
