@@ -1,6 +1,7 @@
 /** What Fastify, its multipart parser and Node's HTTP parser throw, in our own words and reasons. */
 import { AppError } from "../lib/errors.ts";
 import { StorageError } from "../storage/storage.ts";
+import { storageAway } from "../tasks/retry.ts";
 
 /** What the route that failed accepts, for the texts. */
 export type RouteFacts = {
@@ -15,9 +16,7 @@ export type RouteFacts = {
 export function toAppError(error: unknown, route: RouteFacts): AppError {
   if (error instanceof AppError) return error;
   if (error instanceof StorageError) {
-    return new AppError("unavailable", "the picture store does not work at the moment; try later", {
-      cause: error,
-    });
+    return storageAway(error);
   }
   const code = errorCode(error);
   return (

@@ -11,6 +11,8 @@ declare module "fastify" {
     caller: Caller | null;
     /** Gives back the body's share of memory before the reply; null without a body. */
     releaseBody: (() => void) | null;
+    /** Its route has begun with it: from then on something may have been run. */
+    isInHand: boolean;
   }
 }
 

@@ -7,7 +7,7 @@ import { text } from "node:stream/consumers";
 import test from "node:test";
 
 import { createRoutedServer, json } from "../../test/support/http-routes.ts";
-import { bearer, exchange, listen } from "../../test/support/http.ts";
+import { bearer, createTestServer, exchange, listen } from "../../test/support/http.ts";
 import { AppError } from "../lib/errors.ts";
 import { isId } from "../lib/ids.ts";
 import { StorageError } from "../storage/storage.ts";
@@ -184,6 +184,28 @@ test("a server that is stopping takes nothing new, says that nothing was run, an
 
   const read = await app.inject({ url: "/v1/things/1", headers: bearer });
   assert.equal(read.statusCode, 200);
+});
+
+test("with an idempotency key a 503 from before the route has begun says that nothing was run, a later one does not", async (t) => {
+  const { app } = createTestServer(t);
+  const fail = (): never => {
+    throw new AppError("unavailable", "the database is away", { retryAfterSeconds: 7 });
+  };
+  app.post("/before", { onRequest: fail }, () => ({}));
+  app.post("/within", fail);
+  const told: unknown[] = [];
+  for (const url of ["/before", "/within"]) {
+    for (const headers of [{}, { "idempotency-key": "a" }]) {
+      const reply = await app.inject({ method: "POST", url, headers });
+      told.push([reply.statusCode, reply.json().error.reason, reply.headers["retry-after"]]);
+    }
+  }
+  assert.deepEqual(told, [
+    [503, "unavailable", "7"],
+    [503, "idempotency_unavailable", "7"],
+    [503, "unavailable", "7"],
+    [503, "unavailable", "7"],
+  ]);
 });
 
 test("a request that reaches a closing server on an open connection is answered as any other", async (t) => {

@@ -26,6 +26,7 @@ import {
 import { createJsonBodyParser } from "./json-body.ts";
 import type { ProblemReply } from "./problem.ts";
 import { renderProblem } from "./problem.ts";
+import { nameForRetry } from "../tasks/retry.ts";
 import { pathOf } from "./request.ts";
 import type { RouteTable } from "./route-table.ts";
 import { createRouteTable } from "./route-table.ts";
@@ -87,6 +88,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   app.decorateRequest("contract", "default");
   app.decorateRequest("caller", null);
   app.decorateRequest("releaseBody", null);
+  app.decorateRequest("isInHand", false);
   app.setErrorHandler((error, request, reply) => sendProblem(deps, error, request, reply));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, createJsonBodyParser(app));
@@ -103,6 +105,10 @@ export function createServer(deps: ServerDeps): FastifyInstance {
     reserveBody(deps, bodies, request, reply);
     done(null);
   });
+  app.addHook("preHandler", (request, _reply, done) => {
+    request.isInHand = true;
+    done();
+  });
   if (deps.log.isLevelEnabled("debug")) app.addHook("onResponse", accessLog(deps.log));
   return app;
 }
@@ -114,7 +120,7 @@ function openRequest(deps: ServerDeps, request: FastifyRequest, reply: FastifyRe
   reply.header("connection", "close");
   if (request.method !== "POST") return;
   throw new AppError(
-    request.headers["idempotency-key"] === undefined ? "unavailable" : "idempotency_unavailable",
+    "unavailable",
     "the server is shutting down; nothing was run, send the request again",
   );
 }
@@ -168,11 +174,13 @@ function sendProblem(
   reply: FastifyReply,
 ): void {
   const { bodyLimit, config } = request.routeOptions;
-  const problem = toAppError(error, {
+  const refusal = toAppError(error, {
     bodyBytesMax: bodyLimit ?? deps.bodyBytesMax,
     mediaType: config?.mediaType ?? "application/json",
     contentType: request.headers["content-type"],
   });
+  // What a route itself refuses may have run something; it says so where it is certain that nothing was.
+  const problem = request.isInHand ? refusal : nameForRetry(refusal, { isKeyed: isKeyed(request) });
   logProblem(deps.log, problem, request.id);
   const rendered = renderProblem(problem, request.id, request.contract);
   // Fastify closes the connection after a body error. A client that is still sending would then see a
@@ -183,6 +191,10 @@ function sendProblem(
     .code(rendered.status)
     .headers({ ...rendered.headers, ...dialect?.headers })
     .send(dialect?.body ?? rendered.body);
+}
+
+function isKeyed({ method, headers }: FastifyRequest): boolean {
+  return method === "POST" && headers["idempotency-key"] !== undefined;
 }
 
 /** The caller gets a reason; whatever only the operator may know goes here. */

@@ -33,6 +33,7 @@ import type { CreateInput, CreateResult } from "./create.ts";
 import { findIdempotency } from "./idempotency-store.ts";
 import { loadPricesInForce } from "./prices-in-force.ts";
 import { findTask, loadWarnings } from "./store.ts";
+import { nameForRetry, throwForRetry } from "./retry.ts";
 import { laneOf } from "./task.ts";
 import type { NewTask } from "./task.ts";
 import type { Overload } from "./overload.ts";
@@ -112,23 +113,14 @@ async function submitTask(
   batch: Batch<Pending, CreateResult>,
   input: SubmitInput,
 ): Promise<Submitted> {
-  const { caller, idempotency: use } = input;
-  const repeated = use === null ? null : await findRepeat(deps, caller, use);
-  if (repeated !== null) return finish(deps, caller, repeated);
-  input.admit();
-  assertAccepting(deps, input);
-
-  const checked = checkSubmit(deps, caller, input.body);
-  const { model, submit } = checked instanceof Promise ? await checked : checked;
-  const lane = laneOf(model.id, caller.mode);
-  const backlog = deps.overload.checkBacklog(lane, caller.accountId);
-  if (backlog !== null) await backlog.catch((error: unknown) => throwForRetry(error, input));
-
-  const taken = takeBodyReferences(deps, { caller, model, submit });
-  const body = taken instanceof Promise ? await taken : taken;
-  const taskId = deps.ids("task");
-  const idempotency = toIdempotencyRow(deps, input, taskId);
-  const pending = { caller, submit, model, lane, taskId, body, idempotency };
+  const { caller } = input;
+  // Whatever fails in it has certainly run nothing.
+  const prepared = await prepare(deps, input).catch((error: unknown) =>
+    throwForRetry(error, { isKeyed: input.idempotency !== null }),
+  );
+  if ("repeated" in prepared) return finish(deps, caller, prepared.repeated);
+  const { pending } = prepared;
+  const { body, taskId, submit } = pending;
   const result = await create(deps, batch, pending);
   // A transaction that was run again after an unclear commit meets its own key: this is its task.
   const isOurs = result.kind === "replayed" && result.taskId === taskId;
@@ -137,6 +129,30 @@ async function submitTask(
     return finish(deps, caller, result);
   }
   return { taskId, warnings: submit.warnings, replayed: false };
+}
+
+/** Everything up to the transaction; a repeat of a known key needs none. */
+async function prepare(
+  deps: SubmitDeps,
+  input: SubmitInput,
+): Promise<{ repeated: CreateResult } | { pending: Pending }> {
+  const { caller, idempotency: use } = input;
+  const repeated = use === null ? null : await findRepeat(deps, caller, use);
+  if (repeated !== null) return { repeated };
+  input.admit();
+  deps.overload.assertAccepting();
+
+  const checked = checkSubmit(deps, caller, input.body);
+  const { model, submit } = checked instanceof Promise ? await checked : checked;
+  const lane = laneOf(model.id, caller.mode);
+  const backlog = deps.overload.checkBacklog(lane, caller.accountId);
+  if (backlog !== null) await backlog;
+
+  const taken = takeBodyReferences(deps, { caller, model, submit });
+  const body = taken instanceof Promise ? await taken : taken;
+  const taskId = deps.ids("task");
+  const idempotency = toIdempotencyRow(deps, input, taskId);
+  return { pending: { caller, submit, model, lane, taskId, body, idempotency } };
 }
 
 /** What can be said of a body without its pictures and without money. Throws `AppError`. */
@@ -189,7 +205,10 @@ async function create(
     }
   } catch (error) {
     // An `AppError` is certain: nothing was committed.
-    if (error instanceof AppError) return { kind: "refused", error: nameForRetry(error, pending) };
+    if (error instanceof AppError) {
+      const isKeyed = pending.idempotency !== null;
+      return { kind: "refused", error: nameForRetry(error, { isKeyed }) };
+    }
     // A database that crashed after a COMMIT may not say what became of it; the task's own row does.
     if (await isThere(deps, pending)) return { kind: "created" };
     throw error;
@@ -200,26 +219,6 @@ async function isThere({ db }: SubmitDeps, { caller, taskId }: Pending): Promise
   const task = await findTask(db.read, caller.accountId, taskId).catch(() => null);
   if (task !== null) await db.durable();
   return task !== null;
-}
-
-function assertAccepting({ overload }: SubmitDeps, input: SubmitInput): void {
-  try {
-    overload.assertAccepting();
-  } catch (error) {
-    throwForRetry(error, input);
-  }
-}
-
-function throwForRetry(error: unknown, input: SubmitInput): never {
-  throw error instanceof AppError ? nameForRetry(error, input) : error;
-}
-
-/** With a key, a 503 is told by the one word that clients trust to mean that nothing was run. */
-function nameForRetry(error: AppError, { idempotency }: { idempotency: object | null }): AppError {
-  const isBusy = error.reason === "unavailable" || error.reason === "overloaded";
-  if (idempotency === null || !isBusy) return error;
-  const { message, retryAfterSeconds = 1 } = error;
-  return new AppError("idempotency_unavailable", message, { retryAfterSeconds, cause: error });
 }
 
 /** The web's two ports, and any other that the operator's trusted networks cover. */

@@ -9,7 +9,7 @@ import type { ReadinessReply } from "../../../client/src/health.ts";
 import { must } from "../../src/lib/errors.ts";
 import { startGateway } from "../support/app.ts";
 import { until } from "../support/client.ts";
-import { colours, paintPlain } from "../support/pictures.ts";
+import { colours, dataUri, paintPlain } from "../support/pictures.ts";
 import { startS3Server } from "../support/s3-server.ts";
 
 const body = { model: "gemini-3.1-flash-lite-image", prompt: "a lighthouse", size: "1:1" };
@@ -79,6 +79,9 @@ test("while the bucket is away, what needs it is 503, and the node says so and s
   assert.equal(ready.body.checks["storage"], "failed");
   assert.equal((await client.submit(body)).status, 200);
   const picture = await paintPlain({ colour: colours.red, width: 64, height: 64, format: "png" });
+  const image_urls = [dataUri(picture)];
+  const refused = await client.refuse({ ...body, image_urls }, { "idempotency-key": "away-1" });
+  assert.deepEqual([refused.status, refused.reason], [503, "idempotency_unavailable"]);
   const form = new FormData();
   form.append("file", new Blob([new Uint8Array(picture)], { type: "image/png" }), "a.png");
   const reply = await client.post<{ error: { reason: string } }>("/v1/uploads/images", form);

@@ -179,6 +179,8 @@ describe("several nodes", { skip: missing ?? false }, () => {
       () => client.submit(body),
       ({ status, headers }) => status === 503 && headers.get("retry-after") !== null,
     );
+    const keyed = await client.refuse(body, { "idempotency-key": "away-1" });
+    assert.deepEqual([keyed.status, keyed.reason], [503, "idempotency_unavailable"]);
     const poll = await until(
       () => client.get(`/v1/tasks/${before.id}`),
       ({ status }) => status === 503,

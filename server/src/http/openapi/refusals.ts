@@ -32,7 +32,7 @@ export function reasonsOf(operation: Operation): Reason[] {
       ...(takesJson(operation) ? (["invalid_json"] as const) : []),
       // A part of the path that is too long, or not decodable, is no route.
       ...(operation.pathParameters === undefined ? [] : (["route_not_found"] as const)),
-      // While the server stops, a POST with an idempotency key is told that nothing was run.
+      // What is refused before a route has begun with it is told as nothing run, whatever the route does with the key.
       ...(isPost ? (["idempotency_unavailable"] as const) : []),
       ...operation.reasons,
     ]),
