@@ -7,7 +7,7 @@ import { createHttp } from "./compose/http.ts";
 import type { HttpState } from "./compose/http.ts";
 import { assertNotMoved } from "./db/copy-marks.ts";
 import { lockFolder } from "./db/folder-lock.ts";
-import { callInProcess, closeServer, listen } from "./http/listen.ts";
+import { callInProcess, closeServer, finishReplies, followReplies, listen } from "./http/listen.ts";
 import type { ApiRequest } from "./http/listen.ts";
 import type { Installation, Role } from "./installation.ts";
 
@@ -25,12 +25,14 @@ export type App = {
 
 export function createApp(installation: Installation, role: Role = "all"): App {
   const { config, clock } = installation;
-  const state: HttpState = { listening: "", isLeaving: false, isDraining: false };
+  const draining = new AbortController();
+  const state: HttpState = { listening: "", isLeaving: false, draining: draining.signal };
   const engine = createEngine(installation, state, role);
   const http =
     role === "worker"
       ? createHealthServer(installation, engine, state)
       : createHttp(installation, engine, state);
+  const replies = followReplies(http);
   let release = (): void => {};
   let starting: Promise<string> | null = null;
   async function begin(): Promise<string> {
@@ -50,9 +52,14 @@ export function createApp(installation: Installation, role: Role = "all"): App {
         () => false,
       );
       if (isUp && role !== "worker") await clock.sleep(config.http.drainMs);
-      state.isDraining = true;
+      draining.abort();
+      // Calls that are paid for may take minutes more: a supervisor must not take the process for dead.
+      if (role !== "api") {
+        await finishReplies(http, replies, clock);
+        await engine.stop();
+      }
       await closeServer(http, clock);
-      await engine.stop();
+      if (role === "api") await engine.stop();
       await installation.close().finally(() => release());
     },
     call: (request) => callInProcess(http, request),

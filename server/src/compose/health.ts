@@ -32,7 +32,7 @@ export function createHealthServer(
 ): FastifyInstance {
   const { config, clock, ids, log, version } = installation;
   const { bodyBytesMax } = config.http;
-  const isDraining = (): boolean => state.isDraining;
+  const isDraining = (): boolean => state.draining.aborted;
   const http = createServer({ ids, log, bodyBytesMax, isDraining });
   const readiness = composeReadiness(installation);
   const isLeaving = (): boolean => state.isLeaving;

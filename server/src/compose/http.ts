@@ -24,7 +24,8 @@ export type HttpState = {
   listening: string;
   /** The server has been told to stop: `/readyz` says so, and requests are still taken. */
   isLeaving: boolean;
-  isDraining: boolean;
+  /** Aborted when nothing new is taken any more, and nobody is to wait. */
+  draining: AbortSignal;
 };
 
 /** The HTTP server with its routes, not yet listening. */
@@ -35,7 +36,7 @@ export function createHttp(
 ) {
   const { config, clock, ids, log, db, storage, catalogue, version } = installation;
   const { idempotencyTtlMs, deadlineMs, retentionMs } = config.tasks;
-  const isDraining = (): boolean => state.isDraining;
+  const isDraining = (): boolean => state.draining.aborted;
   const isLeaving = (): boolean => state.isLeaving;
   const deps = { ...engineDeps, db };
   const { links, publicUrl } = deps;
@@ -75,7 +76,7 @@ export function createHttp(
       listTasks({ accountId, mode, ...input }),
     readTasks: ({ caller, language, taskIds }) =>
       readMany(readTask, { ...caller, language }, taskIds),
-    ...composeWaiting(http, { ...deps, readTask }),
+    ...composeWaiting({ ...deps, readTask }, state.draining),
     deadlineMs,
     bodyBytesMax,
     dialectWaitMs: config.http.dialectWaitMs,

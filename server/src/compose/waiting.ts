@@ -1,6 +1,4 @@
 /** Waits and event streams of one API node. */
-import type { FastifyInstance } from "fastify";
-
 import { createEventStreams } from "../http/event-streams.ts";
 import type { TaskEventsDeps } from "../http/task-events.ts";
 import type { WaitForTask } from "../http/tasks.ts";
@@ -11,10 +9,10 @@ export type Waiting = Pick<TaskEventsDeps, "followTask" | "streams"> & {
   waitForTask: WaitForTask;
 };
 
-export function composeWaiting(http: FastifyInstance, deps: WaitDeps): Waiting {
+export function composeWaiting(deps: WaitDeps, draining: AbortSignal): Waiting {
   const waiters = createWaiters(deps);
   // Whoever waits is answered with what there is, before the server waits for its replies.
-  http.addHook("preClose", async () => waiters.stop());
+  draining.addEventListener("abort", () => waiters.stop(), { once: true });
   return {
     waitForTask: ({ caller, taskId, language }, options) =>
       waiters.waitForTask({ ...caller, taskId, language }, options),

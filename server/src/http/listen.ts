@@ -1,3 +1,5 @@
+import type { ServerResponse } from "node:http";
+
 import type { FastifyInstance } from "fastify";
 
 import { secondMs } from "../lib/time.ts";
@@ -16,8 +18,36 @@ export async function listen(
   return `http://${name.includes(":") ? `[${name}]` : name}:${actual}`;
 }
 
+/** Replies that are under way, from now on. */
+export function followReplies({ server }: FastifyInstance): ReadonlySet<ServerResponse> {
+  const replies = new Set<ServerResponse>();
+  server.on("request", (_request, reply: ServerResponse) => {
+    replies.add(reply);
+    reply.once("close", () => replies.delete(reply));
+  });
+  return replies;
+}
+
 /** Longest wait for requests under way when the server stops: a peer that dawdles does not hold it up. */
 const drainMs = 10 * secondMs;
+
+/**
+ * Resolves when the replies have left that are under way now, or their time is up. The server goes on listening:
+ * whoever asks how it is must be told for as long as the process has work.
+ */
+export async function finishReplies(
+  app: FastifyInstance,
+  replies: ReadonlySet<ServerResponse>,
+  clock: Clock,
+): Promise<void> {
+  app.server.keepAliveTimeout = 1;
+  const left = Promise.all(
+    [...replies].map((reply) => new Promise((end) => reply.once("close", end))),
+  );
+  const done = new AbortController();
+  await Promise.race([left, clock.sleep(drainMs, done.signal)]);
+  done.abort();
+}
 
 /** Takes no further connection and resolves when the requests under way have their replies, or their time is up. */
 export async function closeServer(app: FastifyInstance, clock: Clock): Promise<void> {

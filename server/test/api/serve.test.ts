@@ -168,11 +168,11 @@ test("a stop answers the request under way, and waits for no connection after it
   server.kill("SIGINT");
   await until(
     () =>
-      fetch(`${server.origin}/healthz`).then(
-        () => "open",
-        () => "closed",
+      fetch(`${server.origin}/readyz`).then(
+        ({ status }) => status,
+        () => 0,
       ),
-    (state) => state === "closed",
+    (status) => status === 503,
   );
   socket.write(sent.slice(20));
   assert.match(await reply, /^HTTP\/1\.1 200 .*"status":"submitted"/s);

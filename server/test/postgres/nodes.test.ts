@@ -10,6 +10,7 @@ import { Client as PostgresClient } from "pg";
 
 import type { Task, TaskReply } from "../../../client/src/tasks.ts";
 import { systemClock } from "../../src/lib/time.ts";
+import { emulatedOpenAiKey, startOpenAiEmulator } from "../emulators/openai.ts";
 import { databaseUrl, removeDatabases, usePostgres } from "../support/api-database.ts";
 import type { Settings } from "../support/app.ts";
 import { createClient, hasEnded, until } from "../support/client.ts";
@@ -114,6 +115,51 @@ describe("several nodes", { skip: missing ?? false }, () => {
     assert.equal((await client.wait(id)).status, "completed");
     assert.ok(systemClock.monotonic() - begun < 15_000);
   });
+
+  for (const role of ["worker", "all"] as const) {
+    test(`a node that waits for a paid call before it ends says so until then: ${role}`, async (t) => {
+      const vendor = await startOpenAiEmulator();
+      t.after(() => vendor.stop());
+      vendor.set({ reply: { kind: "slow", delayMs: 4_000 } });
+      const settings = { OPENAI_API_KEY: emulatedOpenAiKey, OPENAI_BASE_URL: vendor.baseUrl };
+      const cluster = await startCluster(t, settings);
+      const leaving = await cluster.start(role);
+      const api = role === "all" ? leaving : await cluster.start("api");
+      const client = clientOf(api, await cluster.createKey("live"));
+      const { id } = await client.accept({ model: "gpt-image-2.5-flare", prompt: "A red fox" });
+      await until(
+        async () => vendor.billed.length,
+        (billed) => billed === 1,
+      );
+      leaving.kill("SIGTERM");
+      let isOver = false;
+      void leaving.ended.then(() => (isOver = true));
+      const probe = createClient(leaving.origin, client.token);
+      await until(
+        () => probe.get("/readyz"),
+        ({ status }) => status === 503,
+      );
+      for (let look = 0; look < 20; look += 1) {
+        const paths = ["/healthz", "/readyz", "/metrics"];
+        const replies = await Promise.all(paths.map((path) => fetch(`${leaving.origin}${path}`)));
+        assert.deepEqual(
+          replies.map(({ status }) => status),
+          [200, 503, 200],
+        );
+        await Promise.all(replies.map((reply) => reply.arrayBuffer()));
+        await systemClock.sleep(50);
+      }
+      if (role === "all") {
+        const refused = await probe.refuse(body, { "idempotency-key": "late" });
+        assert.deepEqual([refused.status, refused.reason], [503, "idempotency_unavailable"]);
+      }
+      assert.equal(isOver, false, "the call has ended before it was looked at");
+      assert.equal(await leaving.ended, 0, leaving.stderr());
+      const reader = role === "all" ? await cluster.start("api") : api;
+      assert.equal((await clientOf(reader, client.token ?? "").wait(id)).status, "completed");
+      assert.equal(vendor.billed.length, 1);
+    });
+  }
 
   test("no request fails while the API's nodes are replaced one after the other", async (t) => {
     const cluster = await startCluster(t, { DARKROOM_DRAIN_SECONDS: "1" });
@@ -230,7 +276,8 @@ type Cluster = {
   /** Names the database; the nodes share it as their data folder. */
   folder: string;
   start(role: "api" | "worker" | "all", settings?: Settings): Promise<ServerProcess>;
-  createKey(): Promise<string>;
+  /** Of an account with some money. */
+  createKey(mode?: "test" | "live"): Promise<string>;
   /** Of every task that has not ended, the worker that holds it. */
   listHolders(): Promise<(string | null)[]>;
   assertLedger(): Promise<void>;
@@ -253,13 +300,14 @@ async function startCluster(t: TestContext, shared: Settings = {}): Promise<Clus
       nodes.push(node);
       return node;
     },
-    createKey: async () => {
+    createKey: async (mode = "test") => {
       const { accounts } = await runJson<{ accounts: { id: string }[] }>(folder, [
         "accounts",
         "list",
       ]);
       if (accounts.length === 0) await runJson(folder, ["accounts", "create", "default"]);
-      const args = ["keys", "create", "--account", "default", "--mode", "test", "--name", "nodes"];
+      await runJson(folder, ["accounts", "credit", "default", "10", "--note", "for live keys"]);
+      const args = ["keys", "create", "--account", "default", "--mode", mode, "--name", "nodes"];
       return (await runJson<{ key: string }>(folder, args)).key;
     },
     listHolders: async () => {
