@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, unlink, writeFile } from "node:fs/promises";
+import { access, mkdtemp, readdir, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -16,7 +16,12 @@ test("a database is not opened with another secret than the one it was made with
   await (await openInstallation(config)).close();
   await (await openInstallation(config)).close();
 
-  await unlink(join(folder, "secret"));
+  const secret = join(folder, "secret");
+  await unlink(secret);
+  const missing = /there is no secret file .*secret, and this database was made with one/;
+  await assert.rejects(openInstallation(config), missing);
+  await assert.rejects(access(secret), "no other secret stands in its place");
+  await writeFile(secret, "0".repeat(64), { mode: 0o600 });
   await assert.rejects(openInstallation(config), /is not the one that this database was made with/);
 });
 

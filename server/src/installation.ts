@@ -2,7 +2,7 @@
  * What `serve` and every operator command stand on: the data folder, the master secret, the database,
  * and the verbs on accounts, keys and money. Commands open one beside a running server.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import manifest from "../package.json" with { type: "json" };
@@ -88,7 +88,8 @@ export async function openInstallation(
   const log = createLog(config.log.level);
   await makeFolder(config.data.folder);
   await makeFolder(dirname(config.data.secretFile));
-  const { secrets } = await loadOrCreateSecrets(config.data.secretFile, random);
+  const { secretFile } = config.data;
+  const { secrets, created } = await loadOrCreateSecrets(secretFile, random);
   const { db, engineDb, close } = await openDatabases(config, purpose, {
     clock,
     random,
@@ -97,7 +98,7 @@ export async function openInstallation(
   });
   try {
     await setClock({ db, clock, log });
-    await checkSecret(db, secrets, config.data.secretFile);
+    await checkSecret(db, secrets, { path: secretFile, isNew: created });
     if (purpose !== "move") await assertNotMoved(db.read);
   } catch (error) {
     await close();
@@ -184,7 +185,11 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 /** Every key and link depends on the secret: with another one than the database was made with, all of them are dead. */
-async function checkSecret(db: Database, { fingerprint }: Secrets, path: string): Promise<void> {
+async function checkSecret(
+  db: Database,
+  { fingerprint }: Secrets,
+  { path, isNew }: { path: string; isNew: boolean },
+): Promise<void> {
   const known = await findSetting(db.read, secretFingerprint);
   if (known !== null) assertFinished(known);
   if (known === fingerprint) return;
@@ -193,9 +198,13 @@ async function checkSecret(db: Database, { fingerprint }: Secrets, path: string)
     keepSetting(tx, secretFingerprint, known ?? fingerprint),
   );
   if (kept === fingerprint) return;
+  // A file of our own making must not stand where the right one is missing.
+  if (isNew) await rm(path, { force: true });
   throw new AppError(
     "unavailable",
-    `the secret in ${path} is not the one that this database was made with; put the right file back`,
+    isNew
+      ? `there is no secret file ${path}, and this database was made with one; put it back`
+      : `the secret in ${path} is not the one that this database was made with; put the right file back`,
   );
 }
 

@@ -8,11 +8,13 @@ import { openInstallation, roles } from "../installation.ts";
 import type { Installation, Role } from "../installation.ts";
 import { AppError } from "../lib/errors.ts";
 import { releaseMemory } from "../lib/heap.ts";
+import type { Clock } from "../lib/time.ts";
 import { UsageError } from "./command.ts";
 import { makeFirstKey, makeSample } from "./first-start.ts";
 
 /** Second signal: leave at once, as the database and the queue allow at any moment. */
 const forcedExitCode = 130;
+const parentAskedMs = 500;
 
 /** Runs the gateway until a signal stops it. */
 export async function serve(config: Config, args: readonly string[]): Promise<number> {
@@ -150,7 +152,7 @@ type Stop = {
   stopping: AbortSignal;
 };
 
-function stopOnSignal({ log }: Installation, app: App): Stop {
+function stopOnSignal({ clock, log }: Installation, app: App): Stop {
   const stopping = new AbortController();
   const { promise: stopped, resolve } = Promise.withResolvers<number>();
   const stop = (signal: NodeJS.Signals): void => {
@@ -167,5 +169,22 @@ function stopOnSignal({ log }: Installation, app: App): Stop {
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+  stopAfterNpm(clock, () => {
+    if (!stopping.signal.aborted) stop("SIGTERM");
+  });
   return { stopped, stopping: stopping.signal };
+}
+
+/**
+ * npm and the shell that it starts end on a signal without passing it on. A server of theirs then belongs to
+ * another process, and stops as if it had been sent the signal itself.
+ */
+function stopAfterNpm(clock: Clock, stop: () => void): void {
+  if (process.env["npm_lifecycle_event"] !== "start") return;
+  const parentId = process.ppid;
+  const look = (): void => {
+    if (process.ppid === parentId) clock.after(parentAskedMs, look);
+    else stop();
+  };
+  clock.after(parentAskedMs, look);
 }

@@ -1,6 +1,7 @@
 /** `serve` as a process: its first start, its output, its signals, and what survives its end. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -12,7 +13,7 @@ import type { TestContext } from "node:test";
 
 import type { SubmitReply } from "../../../client/src/submit.ts";
 import { systemClock } from "../../src/lib/time.ts";
-import { listChildIds, readCommandLine } from "../support/app.ts";
+import { listChildIds, readCommandLine, testEnvironment } from "../support/app.ts";
 import type { Settings } from "../support/app.ts";
 import { createClient, download, exchange, until } from "../support/client.ts";
 import { parseOnly, runCommand, runJson, startServer } from "../support/gateway-process.ts";
@@ -122,6 +123,28 @@ test("a stop before the first picture is there complains of nothing", async (t) 
   await server.printed(/TASK_ID\n/);
   assert.equal(await stop(server), 0);
   assert.doesNotMatch(server.stderr(), /sample picture/);
+});
+
+test("the server of an npm that was told to stop stops in order too", async (t) => {
+  const folder = await makeFolder(t);
+  const environment = { ...process.env, ...testEnvironment(folder) };
+  const npm = spawn("npm", ["start"], { env: environment, stdio: "pipe", detached: true });
+  const ended = text(npm.stdout);
+  const log = text(npm.stderr);
+  t.after(() => killGroup(npm.pid));
+  await once(npm.stdout, "data");
+  await until(
+    () =>
+      stat(join(folder, "server.lock")).then(
+        () => true,
+        () => false,
+      ),
+    (isThere) => isThere,
+  );
+  npm.kill("SIGTERM");
+  // The pipes are the server's too: they end with it.
+  assert.match(await ended, /npm start|darkroom/);
+  assert.match(await log, /"msg":"stopping"/);
 });
 
 test("after SIGKILL nothing accepted is lost, and no picture process stays behind", async (t) => {
@@ -284,6 +307,14 @@ function tokenIn(output: string): string {
   const [token] = /sk-test-[A-Za-z0-9]{43}/.exec(output) ?? [];
   assert.ok(token !== undefined, output);
   return token;
+}
+
+function killGroup(pid: number | undefined): void {
+  try {
+    process.kill(-(pid ?? 0), "SIGKILL");
+  } catch {
+    // It has ended as a whole.
+  }
 }
 
 /** Runs a line as a person would paste it. */
