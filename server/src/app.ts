@@ -26,7 +26,12 @@ export type App = {
 export function createApp(installation: Installation, role: Role = "all"): App {
   const { config, clock } = installation;
   const draining = new AbortController();
-  const state: HttpState = { listening: "", isLeaving: false, draining: draining.signal };
+  const state: HttpState = {
+    listening: "",
+    isLeaving: false,
+    draining: draining.signal,
+    dialectCalls: undefined,
+  };
   const engine = createEngine(installation, state, role);
   const http =
     role === "worker"
@@ -55,10 +60,12 @@ export function createApp(installation: Installation, role: Role = "all"): App {
       draining.abort();
       // Calls that are paid for may take minutes more: a supervisor must not take the process for dead.
       if (role !== "api") {
+        // What they wait for would be made here, and is not any more.
+        state.dialectCalls?.end();
         await finishReplies(http, replies, clock);
         await engine.stop();
       }
-      await closeServer(http, clock);
+      await closeServer(http, clock, state.dialectCalls);
       if (role === "api") await engine.stop();
       await installation.close().finally(() => release());
     },

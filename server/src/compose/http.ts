@@ -3,6 +3,7 @@ import { loadCaptured, loadUsage } from "../accounts/key-usage.ts";
 import { createBalances } from "../billing/balance.ts";
 import { loadOverrides } from "../billing/prices.ts";
 import { createUsageReports } from "../billing/usage-report.ts";
+import type { LongCalls } from "../http/listen.ts";
 import { createPublicPrices } from "../http/pricing.ts";
 import { registerRoutes } from "../http/routes.ts";
 import { createServer } from "../http/server.ts";
@@ -24,8 +25,10 @@ export type HttpState = {
   listening: string;
   /** The server has been told to stop: `/readyz` says so, and requests are still taken. */
   isLeaving: boolean;
-  /** Aborted when nothing new is taken any more, and nobody is to wait. */
+  /** Aborted when nothing new is taken any more, and nobody is to wait but the calls of dialects. */
   draining: AbortSignal;
+  /** Set by the API. */
+  dialectCalls: LongCalls | undefined;
 };
 
 /** The HTTP server with its routes, not yet listening. */
@@ -76,7 +79,7 @@ export function createHttp(
       listTasks({ accountId, mode, ...input }),
     readTasks: ({ caller, language, taskIds }) =>
       readMany(readTask, { ...caller, language }, taskIds),
-    ...composeWaiting({ ...deps, readTask }, state.draining),
+    ...composeWaiting({ ...deps, readTask }, state),
     deadlineMs,
     bodyBytesMax,
     dialectWaitMs: config.http.dialectWaitMs,

@@ -40,6 +40,30 @@ test("a stop does not wait for a peer that never finishes its request", async ()
   socket.destroy();
 });
 
+test("a stop waits longer for calls that would be lost, and ends them when their time is up", async () => {
+  const app = fastify();
+  const ended = Promise.withResolvers<object>();
+  let waiting = 0;
+  app.get("/", () => {
+    waiting += 1;
+    return ended.promise;
+  });
+  const address = await listen(app, { host: "127.0.0.1", port: 0 });
+  const seen = once(app.server, "request");
+  const asked = fetch(address).then((reply) => reply.json());
+  await seen;
+
+  const clock = createTestClock();
+  const calls = { count: () => waiting, end: () => ended.resolve({ still: "running" }) };
+  const closing = closeServer(app, clock, calls);
+  for (let second = 0; second < 70; second += 1) {
+    assert.equal(waiting, 1);
+    await clock.advance(1_000);
+  }
+  assert.deepEqual(await asked, { still: "running" });
+  await closing;
+});
+
 test("a call in process goes through the routes with the caller's key", async () => {
   const app = fastify();
   app.post("/echo", (request) => ({ key: request.headers.authorization, body: request.body }));

@@ -49,13 +49,47 @@ export async function finishReplies(
   done.abort();
 }
 
+/** How long the calls of `LongCalls` may go on beside it: all in all a stop has 90 s. */
+const longCallsMs = 60 * secondMs;
+
+/** Calls whose callers get nothing but an error when the server stops waiting for them. */
+export type LongCalls = { count(): number; end(): void };
+
+const noCalls: LongCalls = { count: () => 0, end: () => undefined };
+
 /** Takes no further connection and resolves when the requests under way have their replies, or their time is up. */
-export async function closeServer(app: FastifyInstance, clock: Clock): Promise<void> {
+export async function closeServer(
+  app: FastifyInstance,
+  clock: Clock,
+  calls: LongCalls = noCalls,
+): Promise<void> {
   // A connection whose request is under way is not kept open for another one after its reply.
   app.server.keepAliveTimeout = 1;
-  const cancel = clock.after(drainMs, () => app.server.closeAllConnections());
+  const closed = new AbortController();
+  const late = closeLate(app, clock, calls, closed.signal);
   await app.close();
-  cancel();
+  closed.abort();
+  await late;
+}
+
+async function closeLate(
+  { server }: FastifyInstance,
+  clock: Clock,
+  calls: LongCalls,
+  closed: AbortSignal,
+): Promise<void> {
+  await clock.sleep(drainMs, closed);
+  if (calls.count() > 0) {
+    const until = clock.monotonic() + longCallsMs;
+    while (calls.count() > 0 && clock.monotonic() < until) {
+      await clock.sleep(secondMs, closed);
+      if (closed.aborted) return;
+    }
+    calls.end();
+    // For what they are answered with.
+    await clock.sleep(drainMs, closed);
+  }
+  if (!closed.aborted) server.closeAllConnections();
 }
 
 export type ApiRequest = { method: "GET" | "POST"; path: string; token: string; body?: string };

@@ -80,6 +80,7 @@ async function setup(t: TestContext): Promise<Setup> {
     loadAccountSecret: unreachable,
     rotateAccountSecret: unreachable,
     waitForTask: unreachable,
+    waitForEnd: unreachable,
     followTask: unreachable,
     streams: createEventStreams(server.clock),
     deadlineMs: 1_000,

@@ -161,6 +161,28 @@ describe("several nodes", { skip: missing ?? false }, () => {
     });
   }
 
+  test("a node of the API that stops answers a dialect's call once the task has ended", async (t) => {
+    const cluster = await startCluster(t);
+    const leaving = await cluster.start("api");
+    await cluster.start("worker");
+    const client = clientOf(leaving, await cluster.createKey());
+    const prompt = "A red fox [[slow:12s]]";
+    const path = "/openai/v1/images/generations";
+    const asked = client.post<{ data: { b64_json: string }[] }>(path, {
+      model: body.model,
+      prompt,
+    });
+    await until(
+      () => client.get<{ data: Task[] }>("/v1/tasks"),
+      (reply) => reply.body.data.length === 1,
+    );
+    leaving.kill("SIGTERM");
+    const reply = await asked;
+    assert.equal(reply.status, 200, JSON.stringify(reply.body));
+    assert.ok((reply.body.data[0]?.b64_json.length ?? 0) > 1_000);
+    assert.equal(await leaving.ended, 0);
+  });
+
   test("no request fails while the API's nodes are replaced one after the other", async (t) => {
     const cluster = await startCluster(t, { DARKROOM_DRAIN_SECONDS: "1" });
     const token = await cluster.createKey();

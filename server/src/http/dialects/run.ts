@@ -25,7 +25,8 @@ import { departureOf } from "../waiting.ts";
 export type DialectDeps = {
   auth: Auth;
   submitTask: SubmitTask;
-  waitForTask: WaitForTask;
+  /** Goes on while the server drains: its callers would pay again. */
+  waitForEnd: WaitForTask;
   saveUpload: (input: UploadInput) => Promise<Upload>;
   catalogue: Pick<Catalogue, "find" | "load" | "list">;
   storage: Pick<Storage, "read" | "stat">;
@@ -98,7 +99,7 @@ const graceMs = minuteMs;
  * their deadline. A silent client would give up earlier than that, and its own retry would pay again.
  */
 export async function awaitTasks(
-  deps: Pick<DialectDeps, "waitForTask" | "deadlineMs" | "dialectWaitMs">,
+  deps: Pick<DialectDeps, "waitForEnd" | "deadlineMs" | "dialectWaitMs">,
   { request, reply }: Exchange,
   { taskIds, isStream }: { taskIds: readonly string[]; isStream: boolean },
 ): Promise<Ended[]> {
@@ -108,7 +109,7 @@ export async function awaitTasks(
   const options = { waitMs, signal: departureOf(reply) };
   return Promise.all(
     taskIds.map(async (taskId) => {
-      const view = await deps.waitForTask({ caller, taskId, language: "en" }, options);
+      const view = await deps.waitForEnd({ caller, taskId, language: "en" }, options);
       // The reader's own words: what it renders is the wire type.
       return view?.ended === true ? (JSON.parse(view.json) as Task) : null;
     }),
