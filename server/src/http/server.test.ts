@@ -140,6 +140,7 @@ test("what is not HTTP is refused in our body with a request id", async (t) => {
     "POST /v1/things HTTP/1.1\r\nHost: h\r\nContent-Length: abc\r\n\r\n": "invalid_header",
     "nonsense\r\n\r\n": "invalid_header",
     [`GET / HTTP/1.1\r\nHost: h\r\nX: ${"x".repeat(20_000)}\r\n\r\n`]: "invalid_header",
+    "GET / HTTP/1.1\r\nConnection: close\r\n\r\n": "invalid_header",
   };
   for (const [request, reason] of Object.entries(requests)) {
     const reply = await exchange(app, request);

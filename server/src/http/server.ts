@@ -73,7 +73,8 @@ export function createServer(deps: ServerDeps): FastifyInstance {
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: keepAliveTimeoutMs,
     maxRequestsPerSocket: requestsPerSocketMax,
-    http: { headersTimeout: headersTimeoutMs },
+    // Node's own refusal of a request without Host has no body; `openRequest` has one.
+    http: { headersTimeout: headersTimeoutMs, requireHostHeader: false },
     routerOptions: { maxParamLength: pathPartMax },
     // While it closes, requests under way and on open connections are still answered by our rules.
     return503OnClosing: false,
@@ -115,6 +116,9 @@ export function createServer(deps: ServerDeps): FastifyInstance {
 
 function openRequest(deps: ServerDeps, request: FastifyRequest, reply: FastifyReply): void {
   setBaseHeaders(request, reply);
+  if (request.headers.host === undefined && request.raw.httpVersionMinor >= 1) {
+    throw new AppError("invalid_header", "header Host is missing", { param: "Host" });
+  }
   if (deps.isLeaving?.() === true) reply.header("connection", "close");
   if (!deps.isDraining()) return;
   reply.header("connection", "close");
