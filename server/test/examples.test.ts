@@ -131,7 +131,7 @@ const proofs: Record<string, (run: Run, client: Client) => Promise<void>> = {
       "401 invalid_api_key",
       "402 insufficient_balance",
       "429 rate_limited",
-      "503 unavailable",
+      "503 idempotency_unavailable",
     ]) {
       assert.match(stdout, new RegExp(`: refused with ${refusal}$`, "m"));
     }

@@ -17,6 +17,7 @@ import { AppError, must } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { JsonObject } from "../lib/json.ts";
 import type { Log } from "../lib/log.ts";
+import { whenThere } from "../lib/promised.ts";
 import type { Promised } from "../lib/promised.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
@@ -113,13 +114,19 @@ async function submitTask(
   batch: Batch<Pending, CreateResult>,
   input: SubmitInput,
 ): Promise<Submitted> {
-  const { caller } = input;
-  // Whatever fails in it has certainly run nothing.
-  const prepared = await prepare(deps, input).catch((error: unknown) =>
-    throwForRetry(error, { isKeyed: input.idempotency !== null }),
-  );
-  if ("repeated" in prepared) return finish(deps, caller, prepared.repeated);
-  const { pending } = prepared;
+  const { caller, idempotency: use } = input;
+  let repeated: CreateResult | null;
+  let pending: Pending | null;
+  try {
+    repeated = use === null ? null : await findRepeat(deps, caller, use);
+    const prepared = repeated === null ? prepare(deps, input) : null;
+    pending = prepared instanceof Promise ? await prepared : prepared;
+  } catch (error) {
+    // Up to here nothing was run, and that is certain.
+    throwForRetry(error, { isKeyed: use !== null });
+  }
+  if (pending === null) return finish(deps, caller, must(repeated, "the first use of the key"));
+
   const { body, taskId, submit } = pending;
   const result = await create(deps, batch, pending);
   // A transaction that was run again after an unclear commit meets its own key: this is its task.
@@ -131,28 +138,22 @@ async function submitTask(
   return { taskId, warnings: submit.warnings, replayed: false };
 }
 
-/** Everything up to the transaction; a repeat of a known key needs none. */
-async function prepare(
-  deps: SubmitDeps,
-  input: SubmitInput,
-): Promise<{ repeated: CreateResult } | { pending: Pending }> {
-  const { caller, idempotency: use } = input;
-  const repeated = use === null ? null : await findRepeat(deps, caller, use);
-  if (repeated !== null) return { repeated };
+/** Everything between the key and the transaction; without a promise where nothing has to be waited for. */
+function prepare(deps: SubmitDeps, input: SubmitInput): Promised<Pending> {
+  const { caller } = input;
   input.admit();
   deps.overload.assertAccepting();
-
-  const checked = checkSubmit(deps, caller, input.body);
-  const { model, submit } = checked instanceof Promise ? await checked : checked;
-  const lane = laneOf(model.id, caller.mode);
-  const backlog = deps.overload.checkBacklog(lane, caller.accountId);
-  if (backlog !== null) await backlog;
-
-  const taken = takeBodyReferences(deps, { caller, model, submit });
-  const body = taken instanceof Promise ? await taken : taken;
-  const taskId = deps.ids("task");
-  const idempotency = toIdempotencyRow(deps, input, taskId);
-  return { pending: { caller, submit, model, lane, taskId, body, idempotency } };
+  return whenThere(checkSubmit(deps, caller, input.body), ({ model, submit }) => {
+    const lane = laneOf(model.id, caller.mode);
+    const take = (): Promised<Pending> =>
+      whenThere(takeBodyReferences(deps, { caller, model, submit }), (body) => {
+        const taskId = deps.ids("task");
+        const idempotency = toIdempotencyRow(deps, input, taskId);
+        return { caller, submit, model, lane, taskId, body, idempotency };
+      });
+    const backlog = deps.overload.checkBacklog(lane, caller.accountId);
+    return backlog === null ? take() : backlog.then(take);
+  });
 }
 
 /** What can be said of a body without its pictures and without money. Throws `AppError`. */
