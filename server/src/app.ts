@@ -7,7 +7,7 @@ import { createHttp } from "./compose/http.ts";
 import type { HttpState } from "./compose/http.ts";
 import { assertNotMoved } from "./db/copy-marks.ts";
 import { lockFolder } from "./db/folder-lock.ts";
-import { callInProcess, closeServer, finishReplies, followReplies, listen } from "./http/listen.ts";
+import { callInProcess, closeServer, finishReplies, listen } from "./http/listen.ts";
 import type { ApiRequest } from "./http/listen.ts";
 import type { Installation, Role } from "./installation.ts";
 
@@ -37,7 +37,6 @@ export function createApp(installation: Installation, role: Role = "all"): App {
     role === "worker"
       ? createHealthServer(installation, engine, state)
       : createHttp(installation, engine, state);
-  const replies = followReplies(http);
   let release = (): void => {};
   let starting: Promise<string> | null = null;
   async function begin(): Promise<string> {
@@ -62,7 +61,7 @@ export function createApp(installation: Installation, role: Role = "all"): App {
       if (role !== "api") {
         // What they wait for would be made here, and is not any more.
         state.dialectCalls?.end();
-        await finishReplies(http, replies, clock);
+        await finishReplies(http, clock);
         await engine.stop();
       }
       await closeServer(http, clock, state.dialectCalls);

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { fastify } from "fastify";
 
 import { createTestClock } from "../../test/support/clock.ts";
-import { callInProcess, closeServer, listen } from "./listen.ts";
+import { systemClock } from "../lib/time.ts";
+import { callInProcess, closeServer, finishReplies, listen } from "./listen.ts";
 
 test("a server that listens everywhere is reached on loopback, at the port it got", async () => {
   const app = fastify();
@@ -74,4 +75,25 @@ test("a call in process goes through the routes with the caller's key", async ()
     body: '{"a":1}',
   });
   assert.deepEqual(reply, { key: "Bearer sk-test-1", body: { a: 1 } });
+});
+
+test("replies under way are waited for while others are still taken", async (t) => {
+  const app = fastify();
+  t.after(() => app.close());
+  const ended = Promise.withResolvers<object>();
+  app.get("/slow", () => ended.promise);
+  app.get("/health", () => ({ status: "ok" }));
+  const address = await listen(app, { host: "127.0.0.1", port: 0 });
+  const seen = once(app.server, "request");
+  const asked = fetch(`${address}/slow`).then((reply) => reply.json());
+  await seen;
+
+  let isFinished = false;
+  const finishing = finishReplies(app, systemClock).then(() => (isFinished = true));
+  await systemClock.sleep(200);
+  assert.deepEqual(await (await fetch(`${address}/health`)).json(), { status: "ok" });
+  assert.equal(isFinished, false);
+  ended.resolve({ done: true });
+  assert.deepEqual(await asked, { done: true });
+  await finishing;
 });
