@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import { STATUS_CODES } from "node:http";
 
 import { fastify } from "fastify";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerHookHandler } from "fastify";
 
 import { AppError } from "../lib/errors.ts";
 import type { Ids } from "../lib/ids.ts";
@@ -95,7 +95,12 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, createJsonBodyParser(app));
 
   const routes = createRouteTable();
-  app.addHook("onRoute", ({ url, method }) => routes.add(url, [method].flat()));
+  app.addHook("onRoute", (route) => {
+    const methods = [route.method].flat();
+    routes.add(route.url, methods);
+    if (methods.includes("POST"))
+      route.preHandler = [...[route.preHandler ?? []].flat(), takeInHand];
+  });
   const bodies = createByteBudget(Math.max(bodiesBytesMin, 4 * deps.bodyBytesMax));
   app.addHook("onRequest", (request, reply, done) => {
     openRequest(deps, request, reply);
@@ -105,10 +110,6 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   app.addHook("preParsing", (request, reply, _payload, done) => {
     reserveBody(deps, bodies, request, reply);
     done(null);
-  });
-  app.addHook("preHandler", (request, _reply, done) => {
-    request.isInHand = true;
-    done();
   });
   if (deps.log.isLevelEnabled("debug")) app.addHook("onResponse", accessLog(deps.log));
   return app;
@@ -196,6 +197,12 @@ function sendProblem(
     .headers({ ...rendered.headers, ...dialect?.headers })
     .send(dialect?.body ?? rendered.body);
 }
+
+/** Only what is posted is ever repeated with a key: the other routes are spared the hook. */
+const takeInHand: preHandlerHookHandler = (request, _reply, done) => {
+  request.isInHand = true;
+  done();
+};
 
 function isKeyed({ method, headers }: FastifyRequest): boolean {
   return method === "POST" && headers["idempotency-key"] !== undefined;
