@@ -34,6 +34,7 @@ test(
     // A run in which nothing happened proves nothing.
     assert.ok(Number(facts["kills"]) >= 4, JSON.stringify(facts));
     assert.ok(Number(facts["accepted"]) > 30, JSON.stringify(facts));
-    assert.ok(Number(facts["pictures"]) > 30, JSON.stringify(facts));
+    // Much of the work dies with its worker in so short a run.
+    assert.ok(Number(facts["pictures"]) > 10, JSON.stringify(facts));
   },
 );
