@@ -65,7 +65,7 @@ async function migrate(installation: Installation, input: CommandInput): Promise
   const bucket = await openBucket(installation, input);
   const lock = lockFolder(join(config.data.folder, "server.lock"));
   try {
-    if (bucket !== null) await assertWritable(bucket);
+    if (bucket !== null) await checkBucket(bucket);
     const target = await openTarget(installation, url.href);
     try {
       return await move(installation, { target, address: describe(url), bucket });
@@ -79,7 +79,7 @@ async function migrate(installation: Installation, input: CommandInput): Promise
 }
 
 /** Asked before anything is copied: pictures come last, and a name that was mistyped would be found out then. */
-async function assertWritable(bucket: Storage): Promise<void> {
+async function checkBucket(bucket: Storage): Promise<void> {
   try {
     await bucket.check();
   } catch (error) {
