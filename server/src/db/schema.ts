@@ -95,11 +95,12 @@ export type TaskRow = {
 
 export type SlotState = "open" | "done" | "failed";
 
+/** Written when the slot ends; until then it has no row. */
 export type SlotRow = {
   account_id: string;
   task_id: string;
   slot: number;
-  state: SlotState;
+  state: Exclude<SlotState, "open">;
   captured: number;
   error_json: string | null;
 };

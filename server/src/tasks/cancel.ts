@@ -11,7 +11,7 @@ import { lockQueueRow } from "./queue-store.ts";
 import { loadAttempts } from "./attempt-store.ts";
 import { loadSlots } from "./slot-store.ts";
 import { findTask, requestCancel } from "./store.ts";
-import type { Attempt } from "./task.ts";
+import type { Attempt, Task } from "./task.ts";
 import type { Watch } from "./watch.ts";
 
 export type CancelDeps = {
@@ -42,7 +42,7 @@ export async function cancelTask(deps: CancelDeps, input: CancelInput): Promise<
     if (!waiting) return { endedAs: task.state };
     await requestCancel(tx, accountId, taskId, clock.now());
     const live = await loadLiveAttempts(tx, accountId, taskId);
-    const free = await slotsWithout(tx, live, { accountId, taskId });
+    const free = await slotsWithout(tx, live, task);
     if (free.length === 0) return { ended: false, live };
     const ended = await endSlots(tx, {
       task,
@@ -71,12 +71,8 @@ async function loadLiveAttempts(tx: Tx, accountId: string, taskId: string): Prom
   return attempts.filter(({ state }) => state === "sent" || state === "running");
 }
 
-async function slotsWithout(
-  tx: Tx,
-  live: readonly Attempt[],
-  { accountId, taskId }: { accountId: string; taskId: string },
-): Promise<number[]> {
-  const slots = await loadSlots(tx, accountId, taskId);
+async function slotsWithout(tx: Tx, live: readonly Attempt[], task: Task): Promise<number[]> {
+  const slots = await loadSlots(tx, task);
   const busy = new Set(live.flatMap((attempt) => attempt.slots));
   return slots
     .filter(({ slot, state }) => state === "open" && !busy.has(slot))

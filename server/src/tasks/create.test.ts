@@ -49,7 +49,7 @@ onEachEngine((_name, open) => {
     assert.equal(replayed, false);
     assert.deepEqual(await countRows(engine), {
       tasks: 1,
-      slots: 3,
+      slots: 0,
       queue: 1,
       idempotency: 1,
       references: 1,

@@ -1,6 +1,6 @@
 /**
  * Creates tasks, a list at a time, in one transaction: idempotency rows, the keys' reservations, the
- * holds, the tasks with their slots and references, the queue rows; one multi-row statement a table.
+ * holds, the tasks with their references, the queue rows; one multi-row statement a table.
  */
 import { reserveMany, resolve as resolveUsage } from "../accounts/key-usage.ts";
 import type { AccountLimits } from "../accounts/caller.ts";
@@ -18,7 +18,6 @@ import { deleteIdempotency, findIdempotency, insertIdempotency } from "./idempot
 import type { KnownKey } from "./idempotency-store.ts";
 import { findLineEnds, insertWaiting } from "./queue-store.ts";
 import type { WaitingTask } from "./queue-store.ts";
-import { insertSlots } from "./slot-store.ts";
 import { insertTasks } from "./store.ts";
 import type { NewTask } from "./task.ts";
 
@@ -253,7 +252,6 @@ async function forgetKeys(tx: Tx, inputs: readonly CreateInput[], results: Resul
 async function insertAll(tx: Tx, accepted: readonly CreateInput[]): Promise<void> {
   const tasks = accepted.map(({ task }) => task);
   await insertTasks(tx, tasks);
-  await insertSlots(tx, tasks);
   for (const { task, references } of accepted) {
     if (references.length > 0) await insertReferences(tx, task, references);
   }

@@ -34,7 +34,7 @@ export async function failTask(
     if (!(await lockQueueRow(tx, accountId, id))) return false;
     const task = await findTask(tx, accountId, id);
     if (task === null) return false;
-    const slots = await loadSlots(tx, accountId, id);
+    const slots = await loadSlots(tx, task);
     const open = slots.filter(({ state }) => state === "open");
     const now = clock.now();
     const abandoned = await abandonAttempts(tx, accountId, id, now);

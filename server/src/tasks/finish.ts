@@ -16,7 +16,7 @@ import { outcomeOf } from "./outcome.ts";
 import type { TaskEvents } from "./events.ts";
 import { deleteQueueRow } from "./queue-store.ts";
 import { sumUsage } from "./usage.ts";
-import { endSlotRow, loadSlots } from "./slot-store.ts";
+import { endSlotRows, loadSlots } from "./slot-store.ts";
 import { lowerOpenSlots, saveOutcome } from "./store.ts";
 import type { SlotEnd, Task } from "./task.ts";
 
@@ -52,10 +52,7 @@ export async function endSlots(tx: Tx, input: EndSlots): Promise<boolean> {
     delivered,
   });
   assert(progress !== null, `${task.id} had not ended while its queue row was locked`);
-  for (const end of ends) {
-    const moved = await endSlotRow(tx, task, end);
-    assert(moved, `slot ${end.slot} of ${task.id} was still open`);
-  }
+  await endSlotRows(tx, task, ends);
   if (progress.openSlots > 0) return false;
   // As it stands in the row: the caller's copy may be older than a cancellation.
   await finishTask(tx, input, progress.isCancelRequested);
@@ -68,7 +65,7 @@ async function finishTask(
   isCancelRequested: boolean,
 ): Promise<void> {
   const { accountId, id: taskId, mode, keyId, held } = task;
-  const slots = await loadSlots(tx, accountId, taskId);
+  const slots = await loadSlots(tx, task);
   const outcome = outcomeOf(slots, isCancelRequested);
   const captures = slots
     .filter((slot) => slot.state === "done")

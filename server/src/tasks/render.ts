@@ -28,7 +28,8 @@ export async function renderTask(
   const completed = row.state === "completed";
   const outputs = completed ? await loadOutputs(handle, accountId, row.id) : [];
   const isPartial = completed && outputs.length < row.pictures;
-  const slots = isPartial ? await loadSlots(handle, accountId, row.id) : [];
+  const { id, pictures } = row;
+  const slots = isPartial ? await loadSlots(handle, { accountId, id, pictures }) : [];
   const view = presentTask({
     row,
     outputs,

@@ -123,7 +123,7 @@ async function loadState(
 ): Promise<{ openSlots: number[]; attempts: Attempt[] }> {
   const { accountId, id } = run.task;
   run.task = must(await findTask(deps.db.read, accountId, id), `task ${id}`);
-  const slots = await loadSlots(deps.db.read, accountId, id);
+  const slots = await loadSlots(deps.db.read, run.task);
   const attempts = await loadAttempts(deps.db.read, accountId, id);
   return {
     openSlots: slots.filter(({ state }) => state === "open").map(({ slot }) => slot),
@@ -216,7 +216,7 @@ async function failSlots(
 ): Promise<void> {
   const { task } = run;
   await commitStep(deps, run, async (tx) => {
-    const present = await loadSlots(tx, task.accountId, task.id);
+    const present = await loadSlots(tx, task);
     const open = present.filter(({ slot, state }) => state === "open" && slots.includes(slot));
     if (open.length === 0) return;
     await endSlots(tx, {

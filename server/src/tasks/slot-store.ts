@@ -1,79 +1,55 @@
-/** Every statement on `slots`. */
+/** Every statement on `slots`. A slot has a row from its end on, and is open while it has none. */
 import type { Handle, Tx } from "../db/database.ts";
 import { insertValues, prepare } from "../db/statements.ts";
 import type { TaskError } from "./errors.ts";
-import { slotTransitions, sourcesOf } from "./state.ts";
-import type { NewTask, Slot, SlotEnd } from "./task.ts";
+import type { Slot, SlotEnd } from "./task.ts";
 
-type TaskKey = { accountId: string; taskId: string };
+type TaskKey = { accountId: string; id: string };
 
-const insertOpenSlots = insertValues(
-  "slots",
-  ["account_id", "task_id", "slot"],
-  ({ task, slot }: { task: NewTask; slot: number }) => [task.accountId, task.id, slot],
-  { constants: { state: "open", captured: 0 } },
-);
-
-/** One open slot for every picture of every task. */
-export async function insertSlots(tx: Tx, tasks: readonly NewTask[]): Promise<void> {
-  const slots: { task: NewTask; slot: number }[] = [];
-  for (const task of tasks) {
-    for (let slot = 0; slot < task.stored.request.pictures; slot++) slots.push({ task, slot });
-  }
-  await insertOpenSlots(tx, slots);
-}
-
-const selectSlots = prepare((db, p: TaskKey) =>
+const selectEnded = prepare((db, p: TaskKey) =>
   db
     .selectFrom("slots")
     .select(["slot", "state", "captured", "error_json"])
     .where("account_id", "=", p.accountId)
-    .where("task_id", "=", p.taskId)
-    .orderBy("slot"),
+    .where("task_id", "=", p.id),
 );
 
+/** One slot for every picture of a task, in their order. */
 export async function loadSlots(
   handle: Handle,
-  accountId: string,
-  taskId: string,
+  { accountId, id, pictures }: TaskKey & { pictures: number },
 ): Promise<Slot[]> {
-  const rows = await selectSlots.all(handle, { accountId, taskId });
-  return rows.map(({ slot, state, captured, error_json }) => ({
-    slot,
-    state,
-    captured,
-    error: error_json === null ? null : (JSON.parse(error_json) as TaskError),
-  }));
+  const slots: Slot[] = [];
+  for (let slot = 0; slot < pictures; slot++) {
+    slots.push({ slot, state: "open", captured: 0, error: null });
+  }
+  for (const { slot, state, captured, error_json } of await selectEnded.all(handle, {
+    accountId,
+    id,
+  })) {
+    const error = error_json === null ? null : (JSON.parse(error_json) as TaskError);
+    slots[slot] = { slot, state, captured, error };
+  }
+  return slots;
 }
 
-type EndValues = TaskKey & { slot: number; captured: number; error: string | null };
+const insertEnded = insertValues(
+  "slots",
+  ["account_id", "task_id", "slot", "state", "captured", "error_json"],
+  ({ task, end }: { task: TaskKey; end: SlotEnd }) => [
+    task.accountId,
+    task.id,
+    end.slot,
+    end.state,
+    end.state === "done" ? end.captured : 0,
+    end.state === "failed" ? JSON.stringify(end.error) : null,
+  ],
+);
 
-const updateEnd = { done: prepareEnd("done"), failed: prepareEnd("failed") };
-
-function prepareEnd(state: SlotEnd["state"]) {
-  return prepare((db, p: EndValues) =>
-    db
-      .updateTable("slots")
-      .set({ state, captured: p.captured, error_json: p.error })
-      .where("account_id", "=", p.accountId)
-      .where("task_id", "=", p.taskId)
-      .where("slot", "=", p.slot)
-      .where("state", "in", sourcesOf(slotTransitions, state)),
+/** Moves slots to their ends. Throws a unique violation when one of them has ended already. */
+export async function endSlotRows(tx: Tx, task: TaskKey, ends: readonly SlotEnd[]): Promise<void> {
+  await insertEnded(
+    tx,
+    ends.map((end) => ({ task, end })),
   );
-}
-
-/** Moves one slot to its end; false when it was not open. */
-export async function endSlotRow(
-  tx: Tx,
-  task: { accountId: string; id: string },
-  end: SlotEnd,
-): Promise<boolean> {
-  const changed = await updateEnd[end.state].run(tx, {
-    accountId: task.accountId,
-    taskId: task.id,
-    slot: end.slot,
-    captured: end.state === "done" ? end.captured : 0,
-    error: end.state === "failed" ? JSON.stringify(end.error) : null,
-  });
-  return changed > 0;
 }

@@ -7,6 +7,7 @@ import * as fc from "fast-check";
 import { onEachEngine } from "../../test/support/engine.ts";
 import type { TestEngine } from "../../test/support/engine.ts";
 import type { Tx } from "../db/database.ts";
+import { isUniqueViolation } from "../db/errors.ts";
 import { AppError, AssertionError } from "../lib/errors.ts";
 import { abandonAttempts, endAttempt, insertAttempts, saveHandle } from "./attempt-store.ts";
 import { cancelTask } from "./cancel.ts";
@@ -78,14 +79,13 @@ test("the diagrams in docs/task-states.md draw the tables, and every state has i
 
 type Rows = { task: object; slots: object[]; attempts: { id: string }[] };
 
-async function snapshot({ db }: TestEngine, id: string): Promise<Rows> {
-  const { read } = db;
+async function snapshot(engine: TestEngine, id: string): Promise<Rows> {
+  const { read } = engine.db;
   const tasks = await read.selectFrom("tasks").selectAll().where("id", "=", id).execute();
-  const slots = read.selectFrom("slots").selectAll().where("task_id", "=", id).orderBy("slot");
   const attempts = read.selectFrom("attempts").selectAll().where("task_id", "=", id);
   return {
     task: tasks[0]!,
-    slots: await slots.execute(),
+    slots: await engine.slots(id),
     attempts: await attempts.orderBy("id").execute(),
   };
 }
@@ -146,8 +146,9 @@ async function perform(engine: TestEngine, id: string, wanted: Move): Promise<vo
     await performOrThrow(engine, id, wanted);
   } catch (error) {
     // An attempt that exists already, a slot that has ended, a task that has.
-    const isRefusal = error instanceof AssertionError || error instanceof AppError;
-    if (!isRefusal && wanted.do !== "begin") throw error;
+    const isRefusal =
+      error instanceof AssertionError || error instanceof AppError || isUniqueViolation(error);
+    if (!isRefusal) throw error;
   }
 }
 

@@ -33,7 +33,9 @@ export type Open = {
 const offences: Record<string, string> = {
   "an attempt is still under way":
     "select id, state from attempts where state in ('sent', 'running')",
-  "a slot is still open": "select task_id, slot from slots where state = 'open'",
+  "a slot is still open": `
+    select id from tasks t where pictures <>
+      (select count(*) from slots s where s.account_id = t.account_id and s.task_id = t.id)`,
   "a task is in the queue and has ended": `
     select q.task_id from queue q join tasks t on t.id = q.task_id where t.ended_at is not null`,
   "a slot is done without a picture, or has one and is not done": `

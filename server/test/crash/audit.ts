@@ -19,7 +19,9 @@ const offences: Record<string, string> = {
   "a task has not ended": "select id from tasks where ended_at is null or open_slots <> 0",
   "a task is still queued": "select task_id, state, claims from queue",
   "an attempt is still under way": "select id from attempts where state in ('sent', 'running')",
-  "a slot is still open": "select task_id, slot from slots where state = 'open'",
+  "a slot is still open": `
+    select id from tasks t where pictures <>
+      (select count(*) from slots s where s.account_id = t.account_id and s.task_id = t.id)`,
   "a worker is still enlisted": "select id from workers",
 
   "a task has not exactly one hold": `

@@ -104,7 +104,9 @@ export async function checkEnd(world: World): Promise<void> {
 const offences: Record<string, string> = {
   "a task is still queued": "select task_id, state from queue",
   "an attempt is still under way": "select id from attempts where state in ('sent', 'running')",
-  "a slot is still open": "select task_id, slot from slots where state = 'open'",
+  "a slot is still open": `
+    select id from tasks t where pictures <>
+      (select count(*) from slots s where s.account_id = t.account_id and s.task_id = t.id)`,
   "money is still held": "select account_id, mode, held from balances where held <> 0",
   "a place is still held": "select channel from channel_load where in_flight <> 0",
   "a task has not exactly one hold and one release": `

@@ -240,7 +240,7 @@ function createVerbs({ options, test, deps, caller }: Parts) {
     find: async (taskId: string) =>
       must(await findTask(test.db.read, caller.accountId, taskId), `task ${taskId}`),
     attempts: (taskId: string) => loadAttempts(test.db.read, caller.accountId, taskId),
-    slots: (taskId: string) => loadSlots(test.db.read, caller.accountId, taskId),
+    slots: async (taskId: string) => loadSlots(test.db.read, await verbs.find(taskId)),
   };
   return verbs;
 }
