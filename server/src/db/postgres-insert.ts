@@ -8,20 +8,10 @@ import { CompiledQuery } from "kysely";
 import { assert } from "../lib/errors.ts";
 import type { Tx } from "./database.ts";
 import type { HintedQuery } from "./hints.ts";
+import type { InsertShape } from "./insert-shape.ts";
 import { assertParameters } from "./parameters.ts";
 import { encodeArray, isArrayType } from "./postgres-arrays.ts";
 import type { ArrayType, ArrayValue } from "./postgres-arrays.ts";
-
-export type InsertShape = {
-  table: string;
-  columns: readonly string[];
-  /** Columns that have the same value in every row, as SQL. */
-  constants: Readonly<Record<string, string>>;
-  /** The statement's end: what to do about conflicts, what to return. */
-  ending: string;
-  /** Nobody looks at what it returns. */
-  isUnread: boolean;
-};
 
 /** Makes the query that inserts rows, each the values of `columns`, into a table that is there. */
 export type CreateInsert = (tx: Tx, rows: readonly (readonly unknown[])[]) => Promise<HintedQuery>;

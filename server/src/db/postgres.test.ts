@@ -35,12 +35,14 @@ onPostgres((_name, setup) => {
   test("a transaction that was chosen to end a deadlock runs again", async () => {
     const { db } = await setupTwo();
     let runs = 0;
+    let holding = 0;
     const bothHold = Promise.withResolvers<void>();
     const cross = (first: string, second: string) =>
       db.transaction(async (tx) => {
         runs += 1;
         await raise(tx, first);
-        if (runs === 2) bothHold.resolve();
+        holding += 1;
+        if (holding === 2) bothHold.resolve();
         await bothHold.promise;
         await raise(tx, second);
       });

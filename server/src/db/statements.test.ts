@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import * as fc from "fast-check";
+
 import { onEachDatabase } from "../../test/support/databases.ts";
 import { AssertionError } from "../lib/errors.ts";
 import { isUniqueViolation } from "./errors.ts";
@@ -221,6 +223,31 @@ onEachDatabase((_name, setup) => {
       assert.deepEqual(stored, rows);
     });
   }
+
+  test("lists of any length are stored as they are given, whatever their rows have in common", async () => {
+    const { db } = await setup();
+    const row = fc.record({
+      lane: fc.constantFrom("a", "b"),
+      tag: fc.constantFrom(1, 1.5),
+      run_at: fc.constantFrom(0, 7),
+      claims: fc.nat(1),
+    });
+    const property = fc.asyncProperty(
+      fc.array(row, { minLength: 1, maxLength: 70 }),
+      fc.subarray(["lane", "tag", "run_at", "claims"] as const),
+      async (list, common) => {
+        const shared = Object.fromEntries(common.map((column) => [column, list[0]![column]]));
+        const rows = makeRows(list.length).map((base, i) => ({ ...base, ...list[i], ...shared }));
+        await db.transaction(async (tx) => {
+          await tx.deleteFrom("queue").execute();
+          await insertQueue(tx, rows);
+        });
+        const stored = await db.read.selectFrom("queue").selectAll().orderBy("task_id").execute();
+        assert.deepEqual(stored, rows);
+      },
+    );
+    await fc.assert(property, { numRuns: 60 });
+  });
 
   test("a change that was made is told, and made once", async () => {
     const { db } = await setup();

@@ -7,17 +7,17 @@
  *         .where("account_id", "=", p.account).where("id", "=", p.id));
  *     const task = await findTask.first(db.read, { account, id });
  */
-import { CompiledQuery } from "kysely";
-import type { Compilable, QueryResult } from "kysely";
+import type { Compilable, CompiledQuery, QueryResult } from "kysely";
 
 import { assert } from "../lib/errors.ts";
 import type { Handle, Tx } from "./database.ts";
 import type { HintedQuery, Hints } from "./hints.ts";
 import { planOnce } from "./plan-once.ts";
+import { quoteAll } from "./insert-shape.ts";
 import { createPostgresInsert } from "./postgres-insert.ts";
-import type { InsertShape } from "./postgres-insert.ts";
 import type { Tables } from "./schema.ts";
 import { isSqlite } from "./sqlite-driver.ts";
+import { createSqliteInsert } from "./sqlite-insert.ts";
 
 export type ParameterValue = string | number | null;
 
@@ -156,7 +156,6 @@ export function insertRows<
 /**
  * Inserts a row for each item with as few statements as possible. `valuesOf` gives the values of `columns`:
  * without an object between, and without looking names up in it, they cost half as much as a row.
- * On SQLite a table needs as many texts as lists have lengths, at most `rowsMax`, which are kept prepared.
  * Runs inside a transaction: a statement may fail after others have inserted their rows, and on PostgreSQL
  * one that returns nothing may fail in the place of the transaction's next statement.
  */
@@ -204,27 +203,6 @@ function partsOf(options: InsertOptions<Record<string, unknown>, string>): {
   };
 }
 
-/** A statement for each length of list. */
-function createSqliteInsert(
-  shape: InsertShape,
-): (rows: readonly (readonly unknown[])[]) => CompiledQuery {
-  const { table, columns, constants, ending } = shape;
-  const texts = new Map<number, string>();
-  const names = quoteAll([...columns, ...Object.keys(constants)]);
-  const marks = [...columns.map(() => "?"), ...Object.values(constants)].join(", ");
-  return (rows) => {
-    let text = texts.get(rows.length);
-    if (text === undefined) {
-      const values = rows.map(() => `(${marks})`).join(", ");
-      text = `insert into "${table}" (${names}) values ${values}${ending}`;
-      texts.set(rows.length, text);
-    }
-    const parameters: unknown[] = [];
-    for (const row of rows) parameters.push(...row);
-    return CompiledQuery.raw(text, parameters);
-  };
-}
-
 /** A constant of our own code, never a caller's value. */
 function toLiteral(value: unknown): string {
   if (typeof value === "number") return String(value);
@@ -233,8 +211,4 @@ function toLiteral(value: unknown): string {
     "a constant is a number or a plain word",
   );
   return `'${value}'`;
-}
-
-function quoteAll(columns: readonly string[]): string {
-  return columns.map((column) => `"${column}"`).join(", ");
 }
