@@ -73,10 +73,8 @@ export function prepare<Values extends Record<string, ParameterValue>, Row>(
 
 function run<Row>(handle: Handle, query: CompiledQuery<Row>): Promise<QueryResult<Row>> {
   const { adapter } = handle.getExecutor();
-  // In a transaction: reads may be wrapped, and wait for their turn. The row type is the query's own claim.
-  if (handle.isTransaction && isSqlite(adapter)) {
-    return adapter.execute(query) as Promise<QueryResult<Row>>;
-  }
+  // The row type is the query's own claim.
+  if (isSqlite(adapter)) return adapter.execute(query) as Promise<QueryResult<Row>>;
   return handle.executeQuery(query);
 }
 

@@ -11,6 +11,7 @@ import type { IdempotencyRow } from "../db/schema.ts";
 import { insertReferences } from "../images/store.ts";
 import type { KeptReference } from "../images/references.ts";
 import { AppError, must } from "../lib/errors.ts";
+import { groupPlaces } from "../lib/group-places.ts";
 import { formatUsd } from "../lib/money.ts";
 import type { Micros } from "../lib/money.ts";
 import { dayMs, secondMs } from "../lib/time.ts";
@@ -263,16 +264,21 @@ async function insertAll(tx: Tx, accepted: readonly CreateInput[]): Promise<void
  * lane, but never before what is next there. One account's thousands do not hide another's one.
  */
 async function takePlaces(tx: Tx, tasks: readonly NewTask[]): Promise<WaitingTask[]> {
-  const lines = new Map<string, number>();
-  const places: WaitingTask[] = [];
-  for (const { accountId, id, lane } of tasks) {
-    const line = `${lane} ${accountId}`;
-    const before = lines.get(line) ?? (await lastPlace(tx, lane, accountId));
-    const tag = before + tagStep;
-    lines.set(line, tag);
-    places.push({ accountId, id, lane, tag });
+  const lines = groupPlaces(tasks, {
+    keyOf: ({ lane, accountId }) => `${lane} ${accountId}`,
+    isSame: (a, b) => a.lane === b.lane && a.accountId === b.accountId,
+  });
+  const waiting: WaitingTask[] = [];
+  for (const line of lines) {
+    const { lane, accountId } = must(tasks[line[0] ?? -1], "the first task of a line");
+    let tag = await lastPlace(tx, lane, accountId);
+    for (const place of line) {
+      tag += tagStep;
+      const { id } = must(tasks[place], "a task of the line");
+      waiting.push({ accountId, id, lane, tag });
+    }
   }
-  return places;
+  return waiting;
 }
 
 async function lastPlace(tx: Tx, lane: string, accountId: string): Promise<number> {

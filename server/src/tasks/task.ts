@@ -99,9 +99,17 @@ export type NewTask = {
 /** Where tasks wait whose attempts are under way, but whose worker has gone: they need no place. */
 export const resumeLane = "resume";
 
+/** Names made so far, as few as models: a new string would be hashed anew wherever it is looked up. */
+const lanes: Record<Mode, Map<string, string>> = { live: new Map(), test: new Map() };
+
 /** The queue a task waits in: tasks of one model and mode share their channels. */
 export function laneOf(model: string, mode: Mode): string {
-  return `${mode}:${model}`;
+  let lane = lanes[mode].get(model);
+  if (lane === undefined) {
+    lane = `${mode}:${model}`;
+    lanes[mode].set(model, lane);
+  }
+  return lane;
 }
 
 /** What a lane's name says; null for the one of tasks that are resumed. */

@@ -2,8 +2,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { Kysely } from "kysely";
+import type { DialectAdapter } from "kysely";
 
 import type { Database, Handle } from "../../src/db/database.ts";
+import { isSqlite } from "../../src/db/sqlite-driver.ts";
+import type { SqliteAdapter } from "../../src/db/sqlite-driver.ts";
 import type { Egress } from "../../src/lib/egress.ts";
 
 export type Activity = {
@@ -74,8 +77,10 @@ export function wrapDatabase(
 /** A handle over the same connections; Kysely takes an executor of its own instead of a dialect. */
 function wrapReads(read: Handle, around: <T>(work: () => Promise<T>) => Promise<T>): Handle {
   const inner = read.getExecutor();
+  const adapter = wrapAdapter(inner.adapter, around);
   const executor = new Proxy(inner, {
     get: (target, name) => {
+      if (name === "adapter") return adapter;
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== "function") return value;
       const call = (...inputs: unknown[]): unknown => Reflect.apply(value, target, inputs);
@@ -85,6 +90,17 @@ function wrapReads(read: Handle, around: <T>(work: () => Promise<T>) => Promise<
   });
   const unused = {} as never; // only transactions and schema building need them, and reads do neither
   return new Kysely({ config: unused, dialect: unused, driver: unused, executor });
+}
+
+/** SQLite's runs the prepared statements, past the executor. */
+function wrapAdapter(
+  adapter: DialectAdapter,
+  around: <T>(work: () => Promise<T>) => Promise<T>,
+): DialectAdapter {
+  if (!isSqlite(adapter)) return adapter;
+  const { execute } = adapter;
+  const wrapped: SqliteAdapter = { ...adapter, execute: (query) => around(() => execute(query)) };
+  return wrapped;
 }
 
 export function trackEgress({ track }: Activity, egress: Egress): Egress {
