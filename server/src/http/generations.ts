@@ -37,13 +37,15 @@ async function submit(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<SubmitReply | VersionedSubmitReply | FastifyReply> {
-  const { submitted, language } = await create(deps, request, reply);
+  const { submitting, language } = begin(deps, request, reply);
+  const submitted = await submitting;
   if (submitted.replayed) reply.header(replayedHeader, "true");
   const waitSeconds = findPreferredWait(request.headers["prefer"]);
   if (waitSeconds !== null) {
     dropBody(request);
     const { taskId } = submitted;
-    const finished = await awaitTask(deps, { request, reply, taskId, language, waitSeconds });
+    const wait = { request, reply, taskId, language: parseLanguage(language), waitSeconds };
+    const finished = await awaitTask(deps, wait);
     if (finished !== null) return finished;
   }
   if (request.contract === "default") return presentSubmit(submitted);
@@ -52,21 +54,21 @@ async function submit(
 }
 
 /** Apart from the wait, which would keep the body in memory. */
-async function create(
+function begin(
   deps: GenerationsDeps,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<{ submitted: Submitted; language: Language }> {
+): { submitting: Promise<Submitted>; language: unknown } {
   const caller = callerOf(request);
   const key = parseIdempotencyKey(request.headers);
   const body = parseBody(request);
-  const submitted = await deps.submitTask({
+  const submitting = deps.submitTask({
     caller,
     body,
     idempotency: key === null ? null : { route: `POST ${path}`, key, digest: digestBody(body) },
     admit: () => admitSubmit(deps.auth, { caller, body, reply }),
   });
-  return { submitted, language: parseLanguage(body["language"]) };
+  return { submitting, language: body["language"] };
 }
 
 type Waiting = {
