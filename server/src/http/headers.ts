@@ -21,7 +21,7 @@ const singleHeaderLengths = new Set([...singleHeaders.keys()].map((name) => name
 
 /** Throws `invalid_header` for a second one; `rawHeaders` is Node's list of name, value, name, value. */
 export function assertSingleHeaders(rawHeaders: readonly string[]): void {
-  const seen = new Set<string>();
+  const seen: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const raw = rawHeaders[i] ?? "";
     // Lengths first: lower-casing every header of every poll is what this check would cost.
@@ -29,12 +29,12 @@ export function assertSingleHeaders(rawHeaders: readonly string[]): void {
     const lower = raw.toLowerCase();
     const name = singleHeaders.get(lower);
     if (name === undefined) continue;
-    if (seen.has(lower)) {
+    if (seen.includes(lower)) {
       throw new AppError("invalid_header", `header ${name} is given twice; send it once`, {
         param: name,
       });
     }
-    seen.add(lower);
+    seen.push(lower);
   }
 }
 
