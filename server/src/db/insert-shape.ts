@@ -10,6 +10,6 @@ export type InsertShape = {
   isUnread: boolean;
 };
 
-export function quoteAll(columns: readonly string[]): string {
+export function quoteNames(columns: readonly string[]): string {
   return columns.map((column) => `"${column}"`).join(", ");
 }

@@ -5,7 +5,7 @@
  */
 import { CompiledQuery } from "kysely";
 
-import { quoteAll } from "./insert-shape.ts";
+import { quoteNames } from "./insert-shape.ts";
 import type { InsertShape } from "./insert-shape.ts";
 
 type Rows = readonly (readonly unknown[])[];
@@ -48,7 +48,7 @@ function insertText(
 ): string {
   const shared = columns.filter((_, column) => isShared[column]);
   const own = columns.filter((_, column) => isShared[column] !== true);
-  const names = quoteAll([...shared, ...own, ...Object.keys(constants)]);
+  const names = quoteNames([...shared, ...own, ...Object.keys(constants)]);
   const marks = [
     ...shared.map((_, i) => `?${i + 1}`),
     ...own.map(() => "?"),

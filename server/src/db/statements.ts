@@ -13,7 +13,7 @@ import { assert } from "../lib/errors.ts";
 import type { Handle, Tx } from "./database.ts";
 import type { HintedQuery, Hints } from "./hints.ts";
 import { planOnce } from "./plan-once.ts";
-import { quoteAll } from "./insert-shape.ts";
+import { quoteNames } from "./insert-shape.ts";
 import { createPostgresInsert } from "./postgres-insert.ts";
 import type { Tables } from "./schema.ts";
 import { isSqlite } from "./sqlite-driver.ts";
@@ -194,7 +194,7 @@ function partsOf(options: InsertOptions<Record<string, unknown>, string>): {
   const constants = Object.entries(options.constants ?? {});
   const conflict = options.onConflict === undefined ? "" : " on conflict do nothing";
   const returning =
-    options.returning === undefined ? "" : ` returning ${quoteAll(options.returning)}`;
+    options.returning === undefined ? "" : ` returning ${quoteNames(options.returning)}`;
   return {
     constants: Object.fromEntries(constants.map(([name, value]) => [name, toLiteral(value)])),
     ending: conflict + returning,

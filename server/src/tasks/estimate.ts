@@ -27,7 +27,7 @@ export async function estimateTask(
   { caller, body }: { caller: Caller; body: JsonObject },
 ): Promise<Estimate> {
   const { model, submit } = await checkSubmit(deps, caller, body);
-  const [quoted] = await quoteAll(deps, [{ caller, submit, model }]);
+  const [quoted] = await quoteAll(deps.db.read, [{ caller, submit, model }]);
   const price = must(quoted, "a price for every submit");
   if (price instanceof AppError) throw price;
   const { pictures } = submit.request;

@@ -1,6 +1,6 @@
 import { loadRatios } from "../accounts/accounts.ts";
 import { loadOverrides } from "../billing/prices.ts";
-import type { Database } from "../db/database.ts";
+import type { Handle } from "../db/database.ts";
 import { must } from "../lib/errors.ts";
 import type { Model } from "../models/row.ts";
 import type { PriceOverrides } from "../models/price-rows.ts";
@@ -12,12 +12,12 @@ const none: PriceOverrides = new Map();
 
 /** Reads the operator's prices and the accounts' ratios once, for any number of models. */
 export async function loadPricesInForce(
-  db: Database,
+  handle: Handle,
   accountIds: readonly string[],
 ): Promise<(accountId: string, model: Model) => PriceInForce> {
   const [overrides, ratios] = await Promise.all([
-    loadOverrides(db.read),
-    loadRatios(db.read, accountIds),
+    loadOverrides(handle),
+    loadRatios(handle, accountIds),
   ]);
   return (accountId, model) => ({
     overrides: overrides.get(model.id) ?? none,

@@ -1,12 +1,12 @@
 /**
  * Accepts a task. The order of work is part of the contract: idempotency look-up, limits, permissions
- * of the key, validation, a channel, the price, then one transaction. Nothing before the transaction
- * holds money, and nothing inside it waits for a network or decodes a picture.
+ * of the key, validation, a channel, then one transaction, which begins with the price. Nothing before
+ * it holds money, and nothing inside it waits for a network or decodes a picture.
  */
 import { isAllowedModel } from "../accounts/caller.ts";
 import type { Caller } from "../accounts/caller.ts";
 import type { Channels } from "../channels/channels.ts";
-import type { Database } from "../db/database.ts";
+import type { Database, Handle, Tx } from "../db/database.ts";
 import { createBusyError, isLockTimeout } from "../db/errors.ts";
 import type { IdempotencyRow } from "../db/schema.ts";
 import { createBatch } from "../lib/batch.ts";
@@ -305,11 +305,11 @@ type Priceable = Pick<Pending, "caller" | "submit" | "model">;
 
 /** A price for each, with the prices and ratios of this moment, or why there is none. */
 export async function quoteAll(
-  { db }: Pick<SubmitDeps, "db">,
+  handle: Handle,
   list: readonly Priceable[],
 ): Promise<(ReturnType<typeof quote> | AppError)[]> {
   const priceFor = await loadPricesInForce(
-    db,
+    handle,
     list.map(({ caller }) => caller.accountId),
   );
   return list.map(({ caller, submit, model }) => {
@@ -327,37 +327,44 @@ export async function quoteAll(
 }
 
 async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise<CreateResult[]> {
+  const results = await commitAll(deps, pending);
+  // The next list gathers while the disk syncs this one: larger lists cost less a task than more syncs gain.
+  await deps.db.durable();
+  for (const lane of new Set(pending.map((one) => one.lane))) deps.watch.ready(lane);
+  return results;
+}
+
+async function commitAll(deps: SubmitDeps, pending: readonly Pending[]): Promise<CreateResult[]> {
   const now = deps.clock.now();
-  const prices = await quoteAll(deps, pending);
-  const results: (CreateResult | null)[] = prices.map((price) =>
-    price instanceof AppError ? { kind: "refused", error: price } : null,
-  );
+  try {
+    return await deps.db.transaction((tx) => priceAndCreate(deps, tx, pending, now));
+  } catch (error) {
+    if (!isLockTimeout(error)) throw error;
+    // Most likely a twin in another process, which has the key and has not committed yet.
+    const isKeyed = pending.some(({ idempotency }) => idempotency !== null);
+    throw isKeyed ? inProgress(error) : createBusyError(error);
+  }
+}
+
+async function priceAndCreate(
+  deps: SubmitDeps,
+  tx: Tx,
+  pending: readonly Pending[],
+  now: number,
+): Promise<CreateResult[]> {
+  const prices = await quoteAll(tx, pending);
   const inputs = pending.flatMap((one, index): CreateInput[] => {
     const price = prices[index];
     if (price === undefined || price instanceof AppError) return [];
     return [toCreateInput(deps, one, price, now)];
   });
-  const created = await commitAll(deps, inputs, now);
-  // The next list gathers while the disk syncs this one: larger lists cost less a task than more syncs gain.
-  await deps.db.durable();
-  for (const lane of new Set(pending.map((one) => one.lane))) deps.watch.ready(lane);
+  const created = await createTasks(tx, inputs, now);
   let next = 0;
-  return results.map((result) => result ?? must(created[next++], "a result for every submit"));
-}
-
-async function commitAll(
-  { db }: SubmitDeps,
-  inputs: readonly CreateInput[],
-  now: number,
-): Promise<CreateResult[]> {
-  try {
-    return await db.transaction((tx) => createTasks(tx, inputs, now));
-  } catch (error) {
-    if (!isLockTimeout(error)) throw error;
-    // Most likely a twin in another process, which has the key and has not committed yet.
-    const isKeyed = inputs.some(({ idempotency }) => idempotency !== null);
-    throw isKeyed ? inProgress(error) : createBusyError(error);
-  }
+  return prices.map((price) =>
+    price instanceof AppError
+      ? { kind: "refused", error: price }
+      : must(created[next++], "a result for every submit"),
+  );
 }
 
 function toCreateInput(
