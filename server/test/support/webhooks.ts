@@ -57,13 +57,20 @@ export type TestWebhooks = AsyncDisposable & {
   sweep(): Promise<boolean>;
 };
 
+/** One of a deliverer's loops expands events, the other finds what is due. */
+const loopsEach = 2;
+
 export type WebhooksOptions = {
   /** What names resolve to; without it none resolves. */
   resolve?: (hostname: string) => Promise<readonly string[]>;
   allow?: readonly string[];
 };
 
-function createJumpingClock(clock: TestClock): {
+/** `countLoops` says how many loops pause between their turns. */
+function createJumpingClock(
+  clock: TestClock,
+  countLoops: () => number,
+): {
   clock: TestClock;
   jump(ms: number): Promise<void>;
 } {
@@ -83,15 +90,19 @@ function createJumpingClock(clock: TestClock): {
     },
     jump: async (ms) => {
       jumpedMs += ms;
-      // Two turns of the loops see it.
-      await advance(2 * secondMs);
+      // Two turns of the loops see it, also where one of them is still in the turn before.
+      for (let turn = 0; turn < 2; turn += 1) {
+        await untilWaiting(countLoops());
+        await advance(secondMs);
+      }
     },
   };
 }
 
 export function openWebhooks(test: TestDatabase, options: WebhooksOptions = {}): TestWebhooks {
   const { db } = test;
-  const { clock, jump } = createJumpingClock(test.clock);
+  const running = new Set<Deliverer>();
+  const { clock, jump } = createJumpingClock(test.clock, () => loopsEach * running.size);
   const egress = createEgress({
     allow: options.allow ?? ["127.0.0.0/8"],
     resolve: options.resolve ?? (() => Promise.reject(new Error("no names in tests"))),
@@ -109,7 +120,18 @@ export function openWebhooks(test: TestDatabase, options: WebhooksOptions = {}):
   const deliverers: Deliverer[] = [];
   const receivers: Receiver[] = [];
   const start = (): Deliverer => {
-    const deliverer = createDeliverer(deps);
+    const created = createDeliverer(deps);
+    const deliverer: Deliverer = {
+      ...created,
+      start: () => {
+        running.add(deliverer);
+        created.start();
+      },
+      stop: () => {
+        running.delete(deliverer);
+        return created.stop();
+      },
+    };
     deliverers.push(deliverer);
     return deliverer;
   };
