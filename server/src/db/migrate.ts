@@ -12,7 +12,6 @@ import { narrowLedgerIndexes } from "./migrations/0005-ledger-indexes.ts";
 import { addNodes } from "./migrations/0006-nodes.ts";
 import { leadWithObjects } from "./migrations/0007-object-indexes.ts";
 import { cleanSooner } from "./migrations/0008-cleaning.ts";
-import { keepEndedSlots } from "./migrations/0009-ended-slots.ts";
 import type { Dialect } from "./migrations/table.ts";
 
 type Migrate = (db: Kysely<unknown>, dialect: Dialect) => Promise<void>;
@@ -27,7 +26,6 @@ const migrations: Readonly<Record<string, Migrate>> = {
   "0006-nodes": addNodes,
   "0007-object-indexes": leadWithObjects,
   "0008-cleaning": cleanSooner,
-  "0009-ended-slots": keepEndedSlots,
 };
 
 /** Kysely's own record of what has run. */

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { sql } from "kysely";
 import type { Kysely } from "kysely";
 
 import {
@@ -10,7 +9,6 @@ import {
   openTestDatabase,
   readRows,
 } from "../../test/support/databases.ts";
-import { fullRows } from "../../test/support/rows.ts";
 import { AppError } from "../lib/errors.ts";
 import { createLog } from "../lib/log.ts";
 import { systemRandom } from "../lib/random.ts";
@@ -50,22 +48,6 @@ onEachDatabase((name, setup, createTarget) => {
     await database.close();
     const db = await openTestDatabase(target);
     assert.deepEqual(await readRows(db, "tasks"), []);
-    await db.close();
-  });
-
-  test("slots that an earlier version wrote while they were open go, those that have ended stay", async () => {
-    const target = await createTarget();
-    const earlier = await openTestDatabase(target);
-    for (const [slot, state] of ["open", "done", "failed"].entries()) {
-      await insertRow(earlier, "slots", { ...fullRows.slots, slot, state, captured: 0 });
-    }
-    await earlier.transaction((tx) =>
-      sql`delete from kysely_migration where name = '0009-ended-slots'`.execute(tx),
-    );
-    await earlier.close();
-    const db = await openTestDatabase(target);
-    const kept = await db.read.selectFrom("slots").select("state").orderBy("slot").execute();
-    assert.deepEqual(kept, [{ state: "done" }, { state: "failed" }]);
     await db.close();
   });
 

@@ -95,12 +95,12 @@ export type TaskRow = {
 
 export type SlotState = "open" | "done" | "failed";
 
-/** Written when the slot ends; until then it has no row. */
+/** Written when the slot ends. Earlier versions wrote it with the task, as `open`. */
 export type SlotRow = {
   account_id: string;
   task_id: string;
   slot: number;
-  state: Exclude<SlotState, "open">;
+  state: SlotState;
   captured: number;
   error_json: string | null;
 };

@@ -5,6 +5,7 @@ import type { HintedQuery } from "./hints.ts";
 import { encodeArray } from "./postgres-arrays.ts";
 import type { Tables } from "./schema.ts";
 import { isSqlite } from "./sqlite-driver.ts";
+import { run } from "./statements.ts";
 
 /** Keys in one statement; a larger list takes several. */
 const keysMax = 64;
@@ -28,7 +29,7 @@ export function selectRows<Table extends keyof Tables, Column extends keyof Tabl
     const found: Pick<Tables[Table], Column>[] = [];
     for (let start = 0; start < keys.length; start += keysMax) {
       const part = keys.slice(start, start + keysMax);
-      const { rows } = await handle.executeQuery(isOnSqlite ? onSqlite(part) : onPostgres(part));
+      const { rows } = await run(handle, isOnSqlite ? onSqlite(part) : onPostgres(part));
       // The statement returns the columns its text names.
       found.push(...(rows as Pick<Tables[Table], Column>[]));
     }

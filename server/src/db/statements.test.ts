@@ -246,7 +246,7 @@ onEachDatabase((_name, setup) => {
         assert.deepEqual(stored, rows);
       },
     );
-    await fc.assert(property, { numRuns: 60 });
+    await fc.assert(property, { numRuns: 150 });
   });
 
   test("a change that was made is told, and made once", async () => {

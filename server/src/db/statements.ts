@@ -71,7 +71,8 @@ export function prepare<Values extends Record<string, ParameterValue>, Row>(
   };
 }
 
-function run<Row>(handle: Handle, query: CompiledQuery<Row>): Promise<QueryResult<Row>> {
+/** Past Kysely's executor where the database allows it. */
+export function run<Row>(handle: Handle, query: CompiledQuery<Row>): Promise<QueryResult<Row>> {
   const { adapter } = handle.getExecutor();
   // The row type is the query's own claim.
   if (isSqlite(adapter)) return adapter.execute(query) as Promise<QueryResult<Row>>;

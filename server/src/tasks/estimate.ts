@@ -4,7 +4,8 @@ import type { JsonObject } from "../lib/json.ts";
 import type { Micros } from "../lib/money.ts";
 import type { Warning } from "../models/model.ts";
 import { holdOf, likelyOf } from "../models/price.ts";
-import { checkSubmit, quoteAll } from "./submit.ts";
+import { quoteAll } from "./prices-in-force.ts";
+import { checkSubmit } from "./submit.ts";
 import type { CheckDeps, SubmitDeps } from "./submit.ts";
 
 export type EstimateDeps = CheckDeps & Pick<SubmitDeps, "db">;

@@ -17,6 +17,7 @@ import type { Vendor } from "../../test/support/vendor.ts";
 import { minuteMs, secondMs } from "../lib/time.ts";
 import { failTask } from "./fail.ts";
 import { createRescue } from "./rescue.ts";
+import { endSlotRow } from "./slot-store.ts";
 
 const funds = 100_000_000;
 const deadlineMs = 30 * secondMs;
@@ -55,6 +56,32 @@ onEachEngine((_name, open) => {
     await engine.untilEnded(id);
     await assertTimedOut(engine, id);
     await rescue.stop();
+  });
+
+  test("slots that an earlier version has written with their task end as others do, once", async () => {
+    await using engine = await open();
+    const id = await engine.submit({ n: 3 });
+    await engine.db.transaction(async (tx) => {
+      for (let slot = 0; slot < 3; slot += 1) {
+        const key = { account_id: engine.caller.accountId, task_id: id, slot };
+        const row = { ...key, state: "open", captured: 0, error_json: null } as const;
+        await tx.insertInto("slots").values(row).execute();
+      }
+    });
+    await failTask(
+      engine.deps,
+      { accountId: engine.caller.accountId, id },
+      { code: "internal_error" },
+    );
+    assert.deepEqual(
+      (await engine.slots(id)).map(({ slot, state }) => [slot, state]),
+      [0, 1, 2].map((slot) => [slot, "failed"]),
+    );
+    const task = await engine.find(id);
+    const end = { slot: 0, state: "done", captured: 0 } as const;
+    assert.equal(await engine.db.transaction((tx) => endSlotRow(tx, task, end)), false);
+    assert.equal((await engine.slots(id))[0]?.state, "failed");
+    await engine.checkLedger();
   });
 
   test("a task ends at its deadline whatever its vendor does or leaves undone", async () => {

@@ -16,7 +16,7 @@ import { outcomeOf } from "./outcome.ts";
 import type { TaskEvents } from "./events.ts";
 import { deleteQueueRow } from "./queue-store.ts";
 import { sumUsage } from "./usage.ts";
-import { endSlotRows, loadSlots } from "./slot-store.ts";
+import { endSlotRow, loadSlots } from "./slot-store.ts";
 import { lowerOpenSlots, saveOutcome } from "./store.ts";
 import type { SlotEnd, Task } from "./task.ts";
 
@@ -52,7 +52,11 @@ export async function endSlots(tx: Tx, input: EndSlots): Promise<boolean> {
     delivered,
   });
   assert(progress !== null, `${task.id} had not ended while its queue row was locked`);
-  await endSlotRows(tx, task, ends);
+  for (const end of ends) {
+    assert(end.slot < task.pictures, `${task.id} has a slot ${end.slot}`);
+    const moved = await endSlotRow(tx, task, end);
+    assert(moved, `slot ${end.slot} of ${task.id} was still open`);
+  }
   if (progress.openSlots > 0) return false;
   // As it stands in the row: the caller's copy may be older than a cancellation.
   await finishTask(tx, input, progress.isCancelRequested);

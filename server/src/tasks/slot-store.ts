@@ -1,12 +1,16 @@
-/** Every statement on `slots`. A slot has a row from its end on, and is open while it has none. */
+/**
+ * Every statement on `slots`. A slot has a row from its end on, and is open while it has none, or one that an
+ * earlier version has written with the task.
+ */
 import type { Handle, Tx } from "../db/database.ts";
-import { insertValues, prepare } from "../db/statements.ts";
+import { prepare } from "../db/statements.ts";
 import type { TaskError } from "./errors.ts";
+import { slotTransitions, sourcesOf } from "./state.ts";
 import type { Slot, SlotEnd } from "./task.ts";
 
 type TaskKey = { accountId: string; id: string };
 
-const selectEnded = prepare((db, p: TaskKey) =>
+const selectRows = prepare((db, p: TaskKey) =>
   db
     .selectFrom("slots")
     .select(["slot", "state", "captured", "error_json"])
@@ -23,7 +27,7 @@ export async function loadSlots(
   for (let slot = 0; slot < pictures; slot++) {
     slots.push({ slot, state: "open", captured: 0, error: null });
   }
-  for (const { slot, state, captured, error_json } of await selectEnded.all(handle, {
+  for (const { slot, state, captured, error_json } of await selectRows.all(handle, {
     accountId,
     id,
   })) {
@@ -33,23 +37,43 @@ export async function loadSlots(
   return slots;
 }
 
-const insertEnded = insertValues(
-  "slots",
-  ["account_id", "task_id", "slot", "state", "captured", "error_json"],
-  ({ task, end }: { task: TaskKey; end: SlotEnd }) => [
-    task.accountId,
-    task.id,
-    end.slot,
-    end.state,
-    end.state === "done" ? end.captured : 0,
-    end.state === "failed" ? JSON.stringify(end.error) : null,
-  ],
-);
+type EndValues = TaskKey & { slot: number; captured: number; error: string | null };
 
-/** Moves slots to their ends. Throws a unique violation when one of them has ended already. */
-export async function endSlotRows(tx: Tx, task: TaskKey, ends: readonly SlotEnd[]): Promise<void> {
-  await insertEnded(
-    tx,
-    ends.map((end) => ({ task, end })),
+const insertEnd = { done: prepareEnd("done"), failed: prepareEnd("failed") };
+
+function prepareEnd(state: SlotEnd["state"]) {
+  return prepare((db, p: EndValues) =>
+    db
+      .insertInto("slots")
+      .values({
+        account_id: p.accountId,
+        task_id: p.id,
+        slot: p.slot,
+        state,
+        captured: p.captured,
+        error_json: p.error,
+      })
+      .onConflict((conflict) =>
+        conflict
+          .columns(["account_id", "task_id", "slot"])
+          .doUpdateSet({ state, captured: p.captured, error_json: p.error })
+          .where("slots.state", "in", sourcesOf(slotTransitions, state)),
+      ),
   );
+}
+
+/** Moves one slot to its end; false when it was not open. */
+export async function endSlotRow(
+  tx: Tx,
+  { accountId, id }: TaskKey,
+  end: SlotEnd,
+): Promise<boolean> {
+  const changed = await insertEnd[end.state].run(tx, {
+    accountId,
+    id,
+    slot: end.slot,
+    captured: end.state === "done" ? end.captured : 0,
+    error: end.state === "failed" ? JSON.stringify(end.error) : null,
+  });
+  return changed > 0;
 }

@@ -6,7 +6,7 @@
 import { isAllowedModel } from "../accounts/caller.ts";
 import type { Caller } from "../accounts/caller.ts";
 import type { Channels } from "../channels/channels.ts";
-import type { Database, Handle, Tx } from "../db/database.ts";
+import type { Database, Tx } from "../db/database.ts";
 import { createBusyError, isLockTimeout } from "../db/errors.ts";
 import type { IdempotencyRow } from "../db/schema.ts";
 import { createBatch } from "../lib/batch.ts";
@@ -21,9 +21,9 @@ import { whenThere } from "../lib/promised.ts";
 import type { Promised } from "../lib/promised.ts";
 import type { Clock } from "../lib/time.ts";
 import type { Catalogue } from "../models/catalogue.ts";
-import type { Submit, Tier, Warning } from "../models/model.ts";
+import type { FrozenPrice, Submit, Tier, Warning } from "../models/model.ts";
 import { warnOfOutcomeWords } from "../models/outcome-words.ts";
-import { holdOf, quote } from "../models/price.ts";
+import { holdOf } from "../models/price.ts";
 import { parseModelField, validateSubmit } from "../models/validate.ts";
 import type { Model } from "../models/row.ts";
 import { discardObjects, takeBodyReferences } from "./body-references.ts";
@@ -32,7 +32,8 @@ import { checkAddress } from "../webhooks/address.ts";
 import { createTasks, inProgress, replay } from "./create.ts";
 import type { CreateInput, CreateResult } from "./create.ts";
 import { findIdempotency } from "./idempotency-store.ts";
-import { loadPricesInForce } from "./prices-in-force.ts";
+import { quoteAll } from "./prices-in-force.ts";
+import type { Quoted } from "./prices-in-force.ts";
 import { findTask, loadWarnings } from "./store.ts";
 import { nameForRetry, throwForRetry } from "./retry.ts";
 import { laneOf } from "./task.ts";
@@ -301,31 +302,6 @@ function toIdempotencyRow(
   };
 }
 
-type Priceable = Pick<Pending, "caller" | "submit" | "model">;
-
-/** A price for each, with the prices and ratios of this moment, or why there is none. */
-export async function quoteAll(
-  handle: Handle,
-  list: readonly Priceable[],
-): Promise<(ReturnType<typeof quote> | AppError)[]> {
-  const priceFor = await loadPricesInForce(
-    handle,
-    list.map(({ caller }) => caller.accountId),
-  );
-  return list.map(({ caller, submit, model }) => {
-    try {
-      return quote(model, submit.request, {
-        references: submit.references.length,
-        promptBytes: Buffer.byteLength(submit.request.prompt),
-        ...priceFor(caller.accountId, model),
-      });
-    } catch (error) {
-      if (error instanceof AppError) return error;
-      throw error;
-    }
-  });
-}
-
 async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise<CreateResult[]> {
   const results = await commitAll(deps, pending);
   // The next list gathers while the disk syncs this one: larger lists cost less a task than more syncs gain.
@@ -335,9 +311,15 @@ async function createAll(deps: SubmitDeps, pending: readonly Pending[]): Promise
 }
 
 async function commitAll(deps: SubmitDeps, pending: readonly Pending[]): Promise<CreateResult[]> {
-  const now = deps.clock.now();
+  const { db, clock } = deps;
+  const now = clock.now();
+  // SQLite's writing connection has the pages in memory; on PostgreSQL a read inside is a round trip more.
+  const early = db.dialect === "sqlite" ? null : await quoteAll(db.read, pending);
   try {
-    return await deps.db.transaction((tx) => priceAndCreate(deps, tx, pending, now));
+    return await db.transaction(async (tx) => {
+      const prices = early ?? (await quoteAll(tx, pending));
+      return createPriced(deps, tx, { pending, prices, now });
+    });
   } catch (error) {
     if (!isLockTimeout(error)) throw error;
     // Most likely a twin in another process, which has the key and has not committed yet.
@@ -346,13 +328,13 @@ async function commitAll(deps: SubmitDeps, pending: readonly Pending[]): Promise
   }
 }
 
-async function priceAndCreate(
+type Priced = { pending: readonly Pending[]; prices: readonly Quoted[]; now: number };
+
+async function createPriced(
   deps: SubmitDeps,
   tx: Tx,
-  pending: readonly Pending[],
-  now: number,
+  { pending, prices, now }: Priced,
 ): Promise<CreateResult[]> {
-  const prices = await quoteAll(tx, pending);
   const inputs = pending.flatMap((one, index): CreateInput[] => {
     const price = prices[index];
     if (price === undefined || price instanceof AppError) return [];
@@ -370,7 +352,7 @@ async function priceAndCreate(
 function toCreateInput(
   deps: SubmitDeps,
   { caller, submit, lane, taskId, body, idempotency }: Pending,
-  price: ReturnType<typeof quote>,
+  price: FrozenPrice,
   now: number,
 ): CreateInput {
   const task: NewTask = {
