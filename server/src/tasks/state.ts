@@ -1,6 +1,6 @@
 /**
  * The states of tasks, slots and attempts, and every move between them. `docs/task-states.md` draws
- * this table and a test compares the two; `store.ts` moves rows only by an UPDATE whose WHERE names
+ * this table and a test compares the two; `store.ts` moves rows only by a statement whose WHERE names
  * the states that `sourcesOf` gives. A state without targets is final and never changes again.
  */
 import type { AttemptState, SlotState, TaskState } from "../db/schema.ts";
