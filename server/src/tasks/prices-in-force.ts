@@ -8,7 +8,7 @@ import { quote } from "../models/price.ts";
 import type { Model } from "../models/row.ts";
 import type { PriceOverrides } from "../models/price-rows.ts";
 
-export type Priceable = { caller: Caller; submit: Submit; model: Model };
+type Priceable = { caller: Caller; submit: Submit; model: Model };
 
 /** A price, or why there is none. */
 export type Quoted = FrozenPrice | AppError;

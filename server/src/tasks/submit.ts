@@ -1,7 +1,7 @@
 /**
  * Accepts a task. The order of work is part of the contract: idempotency look-up, limits, permissions
- * of the key, validation, a channel, then one transaction, which begins with the price. Nothing before
- * it holds money, and nothing inside it waits for a network or decodes a picture.
+ * of the key, validation, a channel, then the price and one transaction. Nothing before that transaction
+ * holds money, and nothing inside it waits for a network or decodes a picture.
  */
 import { isAllowedModel } from "../accounts/caller.ts";
 import type { Caller } from "../accounts/caller.ts";
